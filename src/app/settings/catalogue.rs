@@ -1,0 +1,383 @@
+//! Every key, in the order of the documentation: how its value is written, and how it is shown.
+//!
+//! Each section is taken apart field by field, so that a new field does not compile until it is here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use toml::Value;
+
+use super::{
+    AuditFailure, AuditSettings, DrainSettings, DrawSettings, Durability, FreshnessSettings, LimitSettings,
+    LogFormat, LogSettings, PolicySettings, Secret, ServerSettings, Settings, Span, StoreUrl,
+    UpstreamSettings,
+};
+
+/// One key with its current value.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The key, as in `server.grpc_addr`.
+    pub(super) key: &'static str,
+    /// The value, fit for printing.
+    pub(super) shown: String,
+    /// How the value is written.
+    pub(super) form: Form,
+}
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Form {
+    Address,
+    Duration,
+    Number { most: u64 },
+    Switch,
+    Text,
+    Path,
+    Choice(&'static [&'static str]),
+    StoreUrl,
+    Secret,
+}
+
+impl Settings {
+    /// Gives every key with its value, section by section.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        let Self {
+            server,
+            upstream,
+            policy,
+            freshness,
+            draw,
+            audit,
+            drain,
+            limits,
+            log,
+        } = self;
+        let mut entries = server_entries(server);
+        entries.extend(upstream_entries(upstream, self.upstream_url()));
+        entries.extend(policy_entries(policy));
+        entries.extend(freshness_entries(freshness));
+        entries.extend(draw_entries(draw));
+        entries.extend(audit_entries(audit));
+        entries.extend(drain_entries(drain));
+        entries.extend(limit_entries(limits));
+        entries.extend(log_entries(log));
+        entries
+    }
+}
+
+fn server_entries(server: &ServerSettings) -> Vec<Entry> {
+    let ServerSettings {
+        grpc_addr,
+        http_addr,
+        data_dir,
+        workers,
+        acceptance_max_ahead,
+        acceptance_max_behind,
+        allow_anonymous_remote,
+    } = server;
+    vec![
+        entry("server.grpc_addr", grpc_addr),
+        entry("server.http_addr", http_addr),
+        entry("server.data_dir", data_dir),
+        entry("server.workers", workers),
+        entry("server.acceptance_max_ahead", acceptance_max_ahead),
+        entry("server.acceptance_max_behind", acceptance_max_behind),
+        entry("server.allow_anonymous_remote", allow_anonymous_remote),
+    ]
+}
+
+/// Shows the address in effect, not the empty text that stands for the embedded store.
+fn upstream_entries(upstream: &UpstreamSettings, effective_url: String) -> Vec<Entry> {
+    let UpstreamSettings {
+        url: _,
+        poll_interval,
+        min_enterprises,
+        change_log_retention,
+    } = upstream;
+    vec![
+        entry("upstream.url", &StoreUrl::new(effective_url)),
+        entry("upstream.poll_interval", poll_interval),
+        entry("upstream.min_enterprises", min_enterprises),
+        entry("upstream.change_log_retention", change_log_retention),
+    ]
+}
+
+fn policy_entries(policy: &PolicySettings) -> Vec<Entry> {
+    let PolicySettings {
+        directory,
+        reload_interval,
+    } = policy;
+    vec![
+        entry("policy.directory", directory),
+        entry("policy.reload_interval", reload_interval),
+    ]
+}
+
+fn freshness_entries(freshness: &FreshnessSettings) -> Vec<Entry> {
+    let FreshnessSettings {
+        relief_max_age,
+        decision_max_age,
+    } = freshness;
+    vec![
+        entry("freshness.relief_max_age", relief_max_age),
+        entry("freshness.decision_max_age", decision_max_age),
+    ]
+}
+
+fn draw_entries(draw: &DrawSettings) -> Vec<Entry> {
+    let DrawSettings {
+        master_secret_file,
+        master_secret,
+    } = draw;
+    vec![
+        entry("draw.master_secret_file", master_secret_file),
+        entry("draw.master_secret", master_secret),
+    ]
+}
+
+fn audit_entries(audit: &AuditSettings) -> Vec<Entry> {
+    let AuditSettings {
+        durability,
+        on_failure,
+    } = audit;
+    vec![
+        entry("audit.durability", durability),
+        entry("audit.on_failure", on_failure),
+    ]
+}
+
+fn drain_entries(drain: &DrainSettings) -> Vec<Entry> {
+    let DrainSettings {
+        propagation,
+        deadline,
+    } = drain;
+    vec![
+        entry("drain.propagation", propagation),
+        entry("drain.deadline", deadline),
+    ]
+}
+
+fn limit_entries(limits: &LimitSettings) -> Vec<Entry> {
+    let LimitSettings {
+        max_message_bytes,
+        max_concurrent_streams,
+        max_connections,
+        max_header_bytes,
+        keepalive_interval,
+        keepalive_timeout,
+    } = limits;
+    vec![
+        entry("limits.max_message_bytes", max_message_bytes),
+        entry("limits.max_concurrent_streams", max_concurrent_streams),
+        entry("limits.max_connections", max_connections),
+        entry("limits.max_header_bytes", max_header_bytes),
+        entry("limits.keepalive_interval", keepalive_interval),
+        entry("limits.keepalive_timeout", keepalive_timeout),
+    ]
+}
+
+fn log_entries(log: &LogSettings) -> Vec<Entry> {
+    let LogSettings { format, level } = log;
+    vec![entry("log.format", format), entry("log.level", level)]
+}
+
+fn entry<S: Setting>(key: &'static str, value: &S) -> Entry {
+    Entry {
+        key,
+        shown: value.shown(),
+        form: S::FORM,
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// Gives the section of the key.
+    pub(super) fn section(&self) -> &'static str {
+        self.key.split_once('.').map_or(self.key, |(section, _)| section)
+    }
+
+    /// Says what a right value looks like, taking this entry's value as the example.
+    pub(super) fn expected(&self) -> String {
+        let example = &self.shown;
+        match self.form {
+            Form::Address => format!("expected an address and port such as \"{example}\""),
+            Form::Duration => format!("expected a duration of at most 36500d such as \"{example}\""),
+            Form::Number { most } => format!("expected a whole number from 0 to {most} such as {example}"),
+            Form::Switch => "expected true or false".to_owned(),
+            Form::Text => format!("expected a text such as \"{example}\""),
+            Form::Path => "expected a path in quotes".to_owned(),
+            Form::Choice(names) => format!("expected one of \"{}\"", names.join("\", \"")),
+            Form::StoreUrl => {
+                "expected an address in quotes such as \"sqlite:///data/greenlane.db\"".to_owned()
+            }
+            Form::Secret => {
+                "expected 32 bytes or more as hex digits in quotes (the value is not shown)".to_owned()
+            }
+        }
+    }
+}
+
+// === impl Form ===
+
+impl Form {
+    /// Says whether a refused value may be repeated in an error.
+    pub(super) fn may_be_shown(self) -> bool {
+        match self {
+            Self::StoreUrl | Self::Secret => false,
+            Self::Address
+            | Self::Duration
+            | Self::Number { .. }
+            | Self::Switch
+            | Self::Text
+            | Self::Path
+            | Self::Choice(_) => true,
+        }
+    }
+
+    /// Gives the TOML value that a text from the environment or a flag stands for.
+    ///
+    /// A text that is no number where one is due stays a text, and is refused as such later.
+    pub(super) fn read(self, text: String) -> Value {
+        match self {
+            Self::Number { .. } => text.parse().map_or(Value::String(text), Value::Integer),
+            Self::Switch => text.parse().map_or(Value::String(text), Value::Boolean),
+            Self::Address
+            | Self::Duration
+            | Self::Text
+            | Self::Path
+            | Self::Choice(_)
+            | Self::StoreUrl
+            | Self::Secret => Value::String(text),
+        }
+    }
+}
+
+/// A type that a key can have.
+trait Setting {
+    const FORM: Form;
+
+    fn shown(&self) -> String;
+}
+
+impl Setting for SocketAddr {
+    const FORM: Form = Form::Address;
+
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for Span {
+    const FORM: Form = Form::Duration;
+
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for u32 {
+    const FORM: Form = Form::Number {
+        most: u32::MAX as u64,
+    };
+
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
+// TOML's integers are signed and 64 bits wide, so half of a u64 cannot be written.
+impl Setting for u64 {
+    const FORM: Form = Form::Number {
+        most: i64::MAX as u64,
+    };
+
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for usize {
+    const FORM: Form = u64::FORM;
+
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for bool {
+    const FORM: Form = Form::Switch;
+
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for String {
+    const FORM: Form = Form::Text;
+
+    fn shown(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Setting for PathBuf {
+    const FORM: Form = Form::Path;
+
+    fn shown(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl Setting for StoreUrl {
+    const FORM: Form = Form::StoreUrl;
+
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for Secret {
+    const FORM: Form = Form::Secret;
+
+    fn shown(&self) -> String {
+        Secret::shown(self).to_owned()
+    }
+}
+
+impl Setting for Durability {
+    const FORM: Form = Form::Choice(&["process", "power", "off"]);
+
+    fn shown(&self) -> String {
+        let name = match self {
+            Self::Process => "process",
+            Self::Power => "power",
+            Self::Off => "off",
+        };
+        name.to_owned()
+    }
+}
+
+impl Setting for AuditFailure {
+    const FORM: Form = Form::Choice(&["refuse", "serve"]);
+
+    fn shown(&self) -> String {
+        let name = match self {
+            Self::Refuse => "refuse",
+            Self::Serve => "serve",
+        };
+        name.to_owned()
+    }
+}
+
+impl Setting for LogFormat {
+    const FORM: Form = Form::Choice(&["text", "json"]);
+
+    fn shown(&self) -> String {
+        let name = match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        };
+        name.to_owned()
+    }
+}

@@ -1,0 +1,125 @@
+//! The configuration in effect, with where each value came from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::Settings;
+
+/// The configuration in effect, with where each value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// Where the value of each key (as in `server.grpc_addr`) came from; every key is here.
+    pub sources: BTreeMap<String, Source>,
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The program.
+    Default,
+    /// The configuration file at this path.
+    File(PathBuf),
+    /// The environment variable of this name.
+    Environment(String),
+    /// The command line.
+    Flag,
+}
+
+impl Loaded {
+    /// Gives every key, its value fit for printing, and where that came from, section by section.
+    ///
+    /// This is what `--check-config` prints. The order is that of the documentation and does not
+    /// change with the values; an empty value is shown as `""`.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(&'static str, String, String)> {
+        self.settings
+            .entries()
+            .into_iter()
+            .map(|entry| {
+                let shown = if entry.shown.is_empty() {
+                    "\"\"".to_owned()
+                } else {
+                    entry.shown
+                };
+                let source = self.sources.get(entry.key).unwrap_or(&Source::Default);
+                (entry.key, shown, source.to_string())
+            })
+            .collect()
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Environment(name) => write!(f, "environment variable {name}"),
+            Self::Flag => f.write_str("flag"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_the_defaults_are_the_documented_ones_in_their_order() {
+        let loaded = Loaded {
+            settings: Settings::default(),
+            sources: BTreeMap::new(),
+        };
+
+        let rows: Vec<_> = loaded
+            .rows()
+            .into_iter()
+            .map(|(key, value, _)| format!("{key} {value}"))
+            .collect();
+
+        let documented = [
+            "server.grpc_addr 127.0.0.1:50051",
+            "server.http_addr 127.0.0.1:8080",
+            "server.data_dir ./greenlane-data",
+            "server.workers 0",
+            "server.acceptance_max_ahead 5m",
+            "server.acceptance_max_behind 7d",
+            "server.allow_anonymous_remote false",
+            "upstream.url sqlite://./greenlane-data/greenlane.db",
+            "upstream.poll_interval 20ms",
+            "upstream.min_enterprises 1",
+            "upstream.change_log_retention 7d",
+            "policy.directory \"\"",
+            "policy.reload_interval 250ms",
+            "freshness.relief_max_age 5m",
+            "freshness.decision_max_age 24h",
+            "draw.master_secret_file \"\"",
+            "draw.master_secret (not set)",
+            "audit.durability process",
+            "audit.on_failure refuse",
+            "drain.propagation 5s",
+            "drain.deadline 20s",
+            "limits.max_message_bytes 16777216",
+            "limits.max_concurrent_streams 1024",
+            "limits.max_connections 10000",
+            "limits.max_header_bytes 16384",
+            "limits.keepalive_interval 30s",
+            "limits.keepalive_timeout 20s",
+            "log.format text",
+            "log.level info",
+        ];
+        assert_eq!(rows, documented);
+    }
+
+    #[test]
+    fn source_names_the_file_or_the_variable() {
+        assert_eq!(
+            Source::File("/etc/greenlane.toml".into()).to_string(),
+            "file /etc/greenlane.toml"
+        );
+        let variable = Source::Environment("GREENLANE_LOG__LEVEL".to_owned());
+        assert_eq!(variable.to_string(), "environment variable GREENLANE_LOG__LEVEL");
+    }
+}

@@ -1,0 +1,271 @@
+//! The sections of `greenlane.toml`: every key with its meaning, its unit and its default.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Secret, Span, StoreUrl};
+
+/// `[server]`: where the service listens, keeps its files, and which acceptance times it takes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerSettings {
+    /// Address and port of the gRPC listener; port 0 lets the system choose.
+    pub grpc_addr: SocketAddr,
+    /// Address and port of the HTTP listener (metrics, health, console, JSON); port 0 lets the system choose.
+    pub http_addr: SocketAddr,
+    /// Directory of the embedded store, the snapshot, the audit log and a generated secret.
+    pub data_dir: PathBuf,
+    /// Threads that answer requests; 0 is one per core.
+    pub workers: usize,
+    /// How far a request's `accepted_at` may lie ahead of the server's clock.
+    pub acceptance_max_ahead: Span,
+    /// How far a request's `accepted_at` may lie behind the server's clock.
+    pub acceptance_max_behind: Span,
+    /// Whether callers without authentication are served on addresses that are not loopback.
+    ///
+    /// An anonymous caller has every role: only for networks that something else protects.
+    pub allow_anonymous_remote: bool,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            grpc_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 50051)),
+            http_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            data_dir: PathBuf::from("./greenlane-data"),
+            workers: 0,
+            acceptance_max_ahead: Span::new(Duration::from_mins(5)),
+            acceptance_max_behind: Span::new(Duration::from_hours(7 * 24)),
+            allow_anonymous_remote: false,
+        }
+    }
+}
+
+/// `[upstream]`: where the registry comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpstreamSettings {
+    /// Address of the store; empty is the embedded one (see [`Settings::upstream_url`]).
+    ///
+    /// [`Settings::upstream_url`]: super::Settings::upstream_url
+    pub url: StoreUrl,
+    /// Time between two looks at the store's change log.
+    pub poll_interval: Span,
+    /// Enterprises that the registry must hold before it counts as data and the service as ready.
+    pub min_enterprises: u64,
+    /// How long the store's change log is kept; a replica that was away for longer needs a snapshot.
+    pub change_log_retention: Span,
+}
+
+impl Default for UpstreamSettings {
+    fn default() -> Self {
+        Self {
+            url: StoreUrl::default(),
+            poll_interval: Span::new(Duration::from_millis(20)),
+            min_enterprises: 1,
+            change_log_retention: Span::new(Duration::from_hours(7 * 24)),
+        }
+    }
+}
+
+/// `[policy]`: where policies and operating parameters come from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicySettings {
+    /// Directory whose files replace or add to the embedded policies; empty is the embedded ones only.
+    pub directory: PathBuf,
+    /// Time between two looks for changed files in the directory.
+    pub reload_interval: Span,
+}
+
+impl PolicySettings {
+    /// Gives the policy directory, or `None` when only the embedded policies are used.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        unless_empty(&self.directory)
+    }
+}
+
+impl Default for PolicySettings {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::new(),
+            reload_interval: Span::new(Duration::from_millis(250)),
+        }
+    }
+}
+
+/// `[freshness]`: how old registry data may be. Relief always expires before strictness.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FreshnessSettings {
+    /// Age of the data above which it is STALE and no relief is granted; at most `decision_max_age`.
+    pub relief_max_age: Span,
+    /// Age of the data above which it is EXPIRED and every declaration goes to an officer.
+    pub decision_max_age: Span,
+}
+
+impl Default for FreshnessSettings {
+    fn default() -> Self {
+        Self {
+            relief_max_age: Span::new(Duration::from_mins(5)),
+            decision_max_age: Span::new(Duration::from_hours(24)),
+        }
+    }
+}
+
+/// `[draw]`: the secret behind the random draw, in a file or here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DrawSettings {
+    /// File (mode 0600) that holds the master secret as hex; empty is none.
+    pub master_secret_file: PathBuf,
+    /// The master secret itself, 32 bytes or more as hex; empty is none. Never printed.
+    pub master_secret: Secret,
+}
+
+impl DrawSettings {
+    /// Gives the file of the master secret, or `None` when none is set.
+    #[must_use]
+    pub fn master_secret_file(&self) -> Option<&Path> {
+        unless_empty(&self.master_secret_file)
+    }
+}
+
+/// `[audit]`: how strictly decisions are recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditSettings {
+    /// What a decision must survive before it is answered.
+    pub durability: Durability,
+    /// What happens to a decision that cannot be recorded.
+    pub on_failure: AuditFailure,
+}
+
+/// What a recorded decision survives by the time its answer leaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// The end of the process: the record was written to the operating system.
+    #[default]
+    Process,
+    /// A power cut: the record's group was flushed to the disk.
+    Power,
+    /// Nothing: decisions are not recorded.
+    Off,
+}
+
+/// What happens to a decision that cannot be recorded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuditFailure {
+    /// It is not given: the caller gets UNAVAILABLE.
+    #[default]
+    Refuse,
+    /// It is given without a record.
+    Serve,
+}
+
+/// `[drain]`: how the service stops.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DrainSettings {
+    /// How long calls are still accepted after the service has reported itself unready.
+    pub propagation: Span,
+    /// How long calls in flight may take after that before they are cut.
+    pub deadline: Span,
+}
+
+impl Default for DrainSettings {
+    fn default() -> Self {
+        Self {
+            propagation: Span::new(Duration::from_secs(5)),
+            deadline: Span::new(Duration::from_secs(20)),
+        }
+    }
+}
+
+/// `[limits]`: what one client, and all of them together, may take. Counts and sizes are above 0.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Largest gRPC or JSON message taken, in bytes.
+    pub max_message_bytes: usize,
+    /// Calls that may be open at once on one connection.
+    pub max_concurrent_streams: u32,
+    /// Connections that may be open at once, over all clients.
+    pub max_connections: usize,
+    /// Largest set of request headers taken, in bytes.
+    pub max_header_bytes: u32,
+    /// Silence on a connection after which it is pinged.
+    pub keepalive_interval: Span,
+    /// How long a ping may go unanswered before the connection is closed.
+    pub keepalive_timeout: Span,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: 16 * 1024 * 1024,
+            max_concurrent_streams: 1024,
+            max_connections: 10_000,
+            max_header_bytes: 16 * 1024,
+            keepalive_interval: Span::new(Duration::from_secs(30)),
+            keepalive_timeout: Span::new(Duration::from_secs(20)),
+        }
+    }
+}
+
+/// `[log]`: what is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// How a log line looks.
+    pub format: LogFormat,
+    /// Which lines are written: an `EnvFilter` directive such as `info` or `warn,greenlane=debug`.
+    pub level: String,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::default(),
+            level: "info".to_owned(),
+        }
+    }
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people: one line of text.
+    #[default]
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+fn unless_empty(path: &Path) -> Option<&Path> {
+    (!path.as_os_str().is_empty()).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_path_is_none() {
+        assert_eq!(PolicySettings::default().directory(), None);
+        assert_eq!(DrawSettings::default().master_secret_file(), None);
+
+        let policy = PolicySettings {
+            directory: "policies".into(),
+            ..PolicySettings::default()
+        };
+        assert_eq!(policy.directory(), Some(Path::new("policies")));
+    }
+}

@@ -1,0 +1,71 @@
+//! The command line: one file a command, each a thin client of the library or of the gRPC API.
+
+pub mod output;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::app::settings::{self, Loaded, Settings};
+
+/// Customs facilitation decisions: inspection rate, draw, priority, green channel and lane, with reasons.
+#[derive(Debug, Parser)]
+#[command(name = "greenlane", version, about, propagate_version = true)]
+pub struct Cli {
+    /// Configuration file [default: ./greenlane.toml if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Overrides one setting, such as --set server.grpc_addr=127.0.0.1:6000
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
+
+    /// How to print
+    #[arg(long, global = true, value_enum, default_value_t)]
+    output: output::Format,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What a command works with.
+#[derive(Debug)]
+pub struct Context {
+    /// The effective configuration, with where each value came from.
+    pub loaded: Loaded,
+    /// How to print.
+    pub output: output::Format,
+}
+
+impl Context {
+    /// The effective configuration.
+    pub fn settings(&self) -> &Settings {
+        &self.loaded.settings
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Parses the command line and runs the command.
+pub fn run() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    // A variable that is no Unicode can be none of ours.
+    let environment = std::env::vars_os().map(|(name, value)| {
+        (
+            name.to_string_lossy().into_owned(),
+            value.to_string_lossy().into_owned(),
+        )
+    });
+    let loaded = settings::load(cli.config.as_deref(), environment, cli.set)?;
+    let _context = Context {
+        loaded,
+        output: cli.output,
+    };
+    match cli.command {}
+}

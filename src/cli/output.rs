@@ -1,0 +1,50 @@
+//! Printing: tables for people, JSON for programs.
+
+use std::io::{self, IsTerminal, Write};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// Tables for people
+    #[default]
+    Table,
+    /// JSON for programs
+    Json,
+}
+
+/// Prints a line; a reader that has gone (`| head`) is no error.
+pub fn line(text: &str) -> io::Result<()> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// Prints a table with a heading for each column.
+pub fn table<R, C>(headings: &[&str], rows: impl IntoIterator<Item = R>) -> io::Result<()>
+where
+    R: IntoIterator<Item = C>,
+    C: Into<comfy_table::Cell>,
+{
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_BORDERS_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    if !io::stdout().is_terminal() {
+        // Files and pipes get whole cells.
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
+    table.set_header(headings.iter().copied());
+    for row in rows {
+        table.add_row(row.into_iter().map(Into::into));
+    }
+    line(&table.to_string())
+}
+
+/// Prints a value as indented JSON.
+pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    Ok(line(&serde_json::to_string_pretty(value)?)?)
+}

@@ -1,0 +1,118 @@
+//! Identifiers packed exactly into fixed-width keys: no collision is possible.
+
+use crate::domain::identifier::{CustomsCode, SocialCreditCode, social_credit_value};
+
+/// A customs code in base 36: 10 characters need 52 bits. Two words keep the table's entries at 4-byte alignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct CustomsKey(pub(super) [u32; 2]);
+
+/// A social credit code in base 31: 18 characters need 90 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct SocialCreditKey(pub(super) [u32; 3]);
+
+impl SocialCreditKey {
+    /// A value that no code packs to: 31^18 is below 2^90.
+    pub(super) const NONE: Self = Self([u32::MAX; 3]);
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "splitting into words is what truncates"
+)]
+const fn words(packed: u128) -> [u32; 3] {
+    [packed as u32, (packed >> 32) as u32, (packed >> 64) as u32]
+}
+
+impl From<CustomsCode> for CustomsKey {
+    fn from(code: CustomsCode) -> Self {
+        let packed = code.as_bytes().iter().fold(0u128, |sum, &byte| {
+            let value = if byte.is_ascii_digit() {
+                byte - b'0'
+            } else {
+                byte - b'A' + 10
+            };
+            sum * 36 + u128::from(value)
+        });
+        let [low, high, _] = words(packed);
+        Self([low, high])
+    }
+}
+
+impl CustomsKey {
+    /// The code again.
+    pub(super) fn code(self) -> Option<CustomsCode> {
+        let mut rest = u64::from(self.0[0]) | u64::from(self.0[1]) << 32;
+        let mut bytes = [0; 10];
+        for byte in bytes.iter_mut().rev() {
+            let value = u8::try_from(rest % 36).ok()?;
+            *byte = if value < 10 {
+                b'0' + value
+            } else {
+                b'A' + value - 10
+            };
+            rest /= 36;
+        }
+        std::str::from_utf8(&bytes).ok()?.parse().ok()
+    }
+}
+
+impl From<SocialCreditCode> for SocialCreditKey {
+    fn from(code: SocialCreditCode) -> Self {
+        let value = |byte| u128::from(social_credit_value(byte).unwrap_or_default());
+        Self(words(
+            code.as_bytes()
+                .iter()
+                .fold(0, |sum, &byte| sum * 31 + value(byte)),
+        ))
+    }
+}
+
+impl SocialCreditKey {
+    /// The code again; `None` for [`Self::NONE`].
+    pub(super) fn code(self) -> Option<SocialCreditCode> {
+        const ALPHABET: &[u8; 31] = b"0123456789ABCDEFGHJKLMNPQRTUWXY";
+        if self == Self::NONE {
+            return None;
+        }
+        let [low, middle, high] = self.0.map(u128::from);
+        let mut rest = low | middle << 32 | high << 64;
+        let mut bytes = [0; 18];
+        for byte in bytes.iter_mut().rev() {
+            *byte = ALPHABET[usize::try_from(rest % 31).ok()?];
+            rest /= 31;
+        }
+        std::str::from_utf8(&bytes).ok()?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_customs_code_comes_back(text in "[0-9A-Z]{10}") {
+            let code: CustomsCode = text.parse().expect("a customs code");
+            prop_assert_eq!(CustomsKey::from(code).code(), Some(code));
+        }
+
+        #[test]
+        fn every_social_credit_code_comes_back(text in "[0-9A-HJ-NPQRTUWXY]{18}") {
+            let code: SocialCreditCode = text.parse().expect("a social credit code");
+            prop_assert_eq!(SocialCreditKey::from(code).code(), Some(code));
+        }
+    }
+
+    #[test]
+    fn the_extremes_come_back() {
+        for text in ["0000000000", "ZZZZZZZZZZ"] {
+            let code: CustomsCode = text.parse().expect("a customs code");
+            assert_eq!(CustomsKey::from(code).code(), Some(code));
+        }
+        for text in ["000000000000000000", "YYYYYYYYYYYYYYYYYY"] {
+            let code: SocialCreditCode = text.parse().expect("a social credit code");
+            assert_eq!(SocialCreditKey::from(code).code(), Some(code));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! One enterprise in 24 bytes.
+
+use super::key::SocialCreditKey;
+use crate::domain::{CreditTier, Date, enterprise::CreditRecord};
+
+/// An enterprise's row, packed: social credit code, credit, and where its name stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) social_credit: SocialCreditKey,
+    credit: [u32; 2],
+    pub(super) name: u32,
+}
+
+// Dates need 22 bits counted from 0001-01-01; the last value of 22 bits stands for "no end".
+const DATE_BITS: u32 = 22;
+const NO_END: u64 = (1 << DATE_BITS) - 1;
+const UNTIL: u32 = DATE_BITS;
+const TIER: u32 = 2 * DATE_BITS;
+const SUSPENDED: u32 = TIER + 3;
+const SCHEDULED: u32 = SUSPENDED + 1;
+const QUARANTINED: u32 = SCHEDULED + 1;
+
+impl Record {
+    pub(super) fn new(social_credit: SocialCreditKey, credit: &CreditRecord, name: u32) -> Self {
+        let date = |date: Date| u64::from((date.days() - Date::MIN.days()).unsigned_abs());
+        let bits = date(credit.tier_effective_from)
+            | credit.tier_valid_until.map_or(NO_END, date) << UNTIL
+            | u64::from(credit.credit_tier.number()) << TIER
+            | u64::from(credit.suspended) << SUSPENDED;
+        let mut record = Self {
+            social_credit,
+            credit: [0; 2],
+            name,
+        };
+        record.set_bits(bits);
+        record
+    }
+
+    fn bits(&self) -> u64 {
+        u64::from(self.credit[0]) | u64::from(self.credit[1]) << 32
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "splitting into words is what truncates"
+    )]
+    fn set_bits(&mut self, bits: u64) {
+        self.credit = [bits as u32, (bits >> 32) as u32];
+    }
+
+    fn flag(&self, bit: u32) -> bool {
+        self.bits() >> bit & 1 != 0
+    }
+
+    fn set_flag(&mut self, bit: u32, on: bool) {
+        self.set_bits(self.bits() & !(1 << bit) | u64::from(on) << bit);
+    }
+
+    pub(super) fn credit(&self) -> CreditRecord {
+        let date = |shift: u32| {
+            let days = self.bits() >> shift & NO_END;
+            i32::try_from(days)
+                .ok()
+                .and_then(|days| Date::from_days(days + Date::MIN.days()))
+        };
+        let tier = i32::try_from(self.bits() >> TIER & 7)
+            .ok()
+            .and_then(CreditTier::from_number);
+        CreditRecord {
+            // Only `new` writes these bits, so the fallbacks are never taken.
+            credit_tier: tier.unwrap_or(CreditTier::Regular),
+            tier_effective_from: date(0).unwrap_or(Date::MIN),
+            tier_valid_until: date(UNTIL),
+            suspended: self.flag(SUSPENDED),
+        }
+    }
+
+    /// Whether the enterprise has scheduled tier changes, so that the common case needs no second look-up.
+    pub(super) fn is_scheduled(&self) -> bool {
+        self.flag(SCHEDULED)
+    }
+
+    pub(super) fn set_scheduled(&mut self, scheduled: bool) {
+        self.set_flag(SCHEDULED, scheduled);
+    }
+
+    /// Whether the store's row could not be read in full.
+    pub(super) fn is_quarantined(&self) -> bool {
+        self.flag(QUARANTINED)
+    }
+
+    pub(super) fn set_quarantined(&mut self) {
+        self.set_flag(QUARANTINED, true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_gives_back_what_went_in() {
+        assert_eq!(size_of::<Record>(), 24);
+        for &credit_tier in CreditTier::ALL {
+            for (from, until) in [
+                (Date::MIN, Some(Date::MAX)),
+                (Date::MAX, None),
+                (Date::from_days(0).expect("a date"), Date::from_days(20_000)),
+            ] {
+                for suspended in [false, true] {
+                    let credit = CreditRecord {
+                        credit_tier,
+                        tier_effective_from: from,
+                        tier_valid_until: until,
+                        suspended,
+                    };
+                    let mut record = Record::new(SocialCreditKey::NONE, &credit, 7);
+                    record.set_scheduled(true);
+                    assert_eq!(record.credit(), credit);
+                    assert!(record.is_scheduled() && !record.is_quarantined());
+                    record.set_scheduled(false);
+                    record.set_quarantined();
+                    assert_eq!(record.credit(), credit);
+                    assert!(!record.is_scheduled() && record.is_quarantined());
+                }
+            }
+        }
+    }
+}

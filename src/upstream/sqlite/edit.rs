@@ -1,0 +1,1 @@
+//! Writes that the command line makes to the embedded store.

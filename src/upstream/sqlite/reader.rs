@@ -1,0 +1,312 @@
+//! Reads the embedded store: a snapshot in one transaction, then whatever the log has grown by.
+
+use std::{
+    collections::hash_map::DefaultHasher,
+    hash::{Hash, Hasher},
+    os::unix::fs::MetadataExt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, OptionalExtension, Row, types::ValueRef};
+
+use super::{
+    super::{Poll, ResyncCause, UpstreamError, row},
+    StorePath,
+};
+use crate::registry::{
+    Generation, Position,
+    row::{Change, Entity},
+};
+
+/// More changes than this at once are taken as a fresh snapshot: applied in place they would hold up requests.
+const MAX_CHANGES_IN_PLACE: u64 = 10_000;
+/// Rows a step of a snapshot.
+const SNAPSHOT_STEP: usize = 4_096;
+/// A head that SQLite says has not moved is looked at all the same this often.
+const FULL_LOOK: Duration = Duration::from_secs(1);
+
+/// A follower's side of the store.
+#[derive(Debug)]
+pub struct Reader {
+    path: StorePath,
+    connection: Option<Open>,
+    /// The log row at the position, as it was when it was applied: another one there is a fork.
+    applied: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Open {
+    connection: Connection,
+    file: (u64, u64),
+    data_version: i64,
+    looked: Option<Instant>,
+}
+
+impl Reader {
+    /// A reader of that store; opens it at the first look.
+    pub fn new(path: StorePath) -> Self {
+        Self {
+            path,
+            connection: None,
+            applied: None,
+        }
+    }
+
+    /// Reads everything in one transaction.
+    pub fn snapshot(&mut self) -> Result<Arc<Generation>, UpstreamError> {
+        self.connection = None;
+        let open = Open::new(&self.path)?;
+        let transaction = open.connection.unchecked_transaction()?;
+        let head = head(&transaction)?;
+        let enterprises: usize =
+            transaction.query_row("SELECT count(*) FROM enterprise", [], |row| row.get(0))?;
+        let generation = Generation::new(&head.epoch, enterprises);
+        let mut changes = Vec::with_capacity(SNAPSHOT_STEP);
+        for entity in Entity::ALL {
+            let columns = entity.columns();
+            let mut select =
+                transaction.prepare(&format!("SELECT {} FROM {}", columns.join(", "), entity.name()))?;
+            let mut rows = select.query([])?;
+            while let Some(found) = rows.next()? {
+                changes.push(put(entity, found, columns.len())?);
+                if changes.len() == SNAPSHOT_STEP {
+                    generation.load(&changes);
+                    changes.clear();
+                }
+            }
+            generation.load(&changes);
+            changes.clear();
+        }
+        generation.finish_load(head.sequence);
+        self.applied = fingerprint_at(&transaction, head.sequence)?;
+        drop(transaction);
+        self.connection = Some(open);
+        Ok(Arc::new(generation))
+    }
+
+    /// Looks at the head, and reads what has come since the position.
+    pub fn poll(&mut self, position: &Position) -> Result<Poll, UpstreamError> {
+        let polled = self.look(position);
+        if polled.is_err() {
+            // Whatever went wrong, the next look starts with a new connection.
+            self.connection = None;
+        }
+        polled
+    }
+
+    fn look(&mut self, position: &Position) -> Result<Poll, UpstreamError> {
+        let file = file_identity(&self.path)?;
+        let open = match &mut self.connection {
+            Some(open) if open.file == file => open,
+            Some(_) => return Ok(Poll::Resync(ResyncCause::Fork)),
+            empty @ None => empty.insert(Open::new(&self.path)?),
+        };
+        let data_version = open
+            .connection
+            .query_row("PRAGMA data_version", [], |row| row.get(0))?;
+        let recently = open.looked.is_some_and(|looked| looked.elapsed() < FULL_LOOK);
+        if recently && data_version == open.data_version {
+            // No other connection has committed to this file since the last look.
+            return Ok(Poll::UpToDate);
+        }
+        let transaction = open.connection.unchecked_transaction()?;
+        let poll = follow(&transaction, position, &mut self.applied)?;
+        drop(transaction);
+        open.data_version = data_version;
+        open.looked = Some(Instant::now());
+        Ok(poll)
+    }
+
+    /// Deletes log rows older than `retention`, but never the last one, which tells a fork. Gives how many went.
+    pub fn trim(&self, retention: Duration) -> Result<usize, UpstreamError> {
+        let connection = self.path.open()?;
+        let transaction = connection.unchecked_transaction()?;
+        let trimmed = transaction.execute(
+            "DELETE FROM change_log
+             WHERE committed_at < strftime('%Y-%m-%dT%H:%M:%fZ', 'now', ?1)
+               AND sequence < (SELECT sequence FROM registry_meta)",
+            [format!("-{} seconds", retention.as_secs())],
+        )?;
+        if trimmed > 0 {
+            // Clock steps may leave an older row above a younger one; the watermark stands below the first that is left.
+            transaction.execute(
+                "UPDATE registry_meta
+                 SET low_watermark = max(low_watermark, (SELECT min(sequence) - 1 FROM change_log))",
+                [],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(trimmed)
+    }
+}
+
+impl Open {
+    fn new(path: &StorePath) -> Result<Self, UpstreamError> {
+        let file = file_identity(path)?;
+        let connection = path.open()?;
+        connection.pragma_update(None, "query_only", true)?;
+        Ok(Self {
+            connection,
+            file,
+            data_version: 0,
+            looked: None,
+        })
+    }
+}
+
+fn file_identity(path: &StorePath) -> Result<(u64, u64), UpstreamError> {
+    let metadata = std::fs::metadata(&path.0)
+        .map_err(|error| UpstreamError::Unavailable(format!("{}: {error}", path.0.display())))?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+struct Head {
+    epoch: String,
+    sequence: u64,
+    low_watermark: u64,
+}
+
+fn head(connection: &Connection) -> Result<Head, UpstreamError> {
+    let sql = "SELECT epoch, sequence, low_watermark FROM registry_meta";
+    let found = connection.prepare_cached(sql)?.query_row([], |row| {
+        Ok(Head {
+            epoch: row.get(0)?,
+            sequence: row.get(1)?,
+            low_watermark: row.get(2)?,
+        })
+    });
+    found
+        .optional()?
+        .ok_or_else(|| UpstreamError::Corrupt("registry_meta has no row".to_owned()))
+}
+
+fn follow(
+    connection: &Connection,
+    position: &Position,
+    applied: &mut Option<u64>,
+) -> Result<Poll, UpstreamError> {
+    let head = head(connection)?;
+    if *head.epoch != *position.epoch {
+        return Ok(Poll::Resync(ResyncCause::Epoch));
+    }
+    if head.sequence < position.sequence {
+        return Ok(Poll::Resync(ResyncCause::Fork));
+    }
+    // A restored backup brings its old epoch back: the row at our own position tells whether it is our history.
+    let there = fingerprint_at(connection, position.sequence)?;
+    if applied.is_some() && there != *applied && (there.is_some() || position.sequence > head.low_watermark) {
+        return Ok(Poll::Resync(ResyncCause::Fork));
+    }
+    if head.sequence == position.sequence {
+        return Ok(Poll::UpToDate);
+    }
+    if head.low_watermark > position.sequence {
+        return Ok(Poll::Resync(ResyncCause::Gap));
+    }
+    if head.sequence - position.sequence > MAX_CHANGES_IN_PLACE {
+        return Ok(Poll::Resync(ResyncCause::Bulk));
+    }
+    // One transaction up to the head: no commit is split.
+    let mut select = connection.prepare_cached(
+        "SELECT sequence, entity, key, op, row, committed_at FROM change_log WHERE sequence > ?1 ORDER BY sequence",
+    )?;
+    let mut rows = select.query([position.sequence])?;
+    let mut changes = Vec::new();
+    let mut sequence = position.sequence;
+    let mut last = None;
+    while let Some(found) = rows.next()? {
+        let entry = LogRow::read(found)?;
+        if entry.sequence != sequence + 1 {
+            return Ok(Poll::Resync(ResyncCause::Gap));
+        }
+        sequence = entry.sequence;
+        last = Some(entry.fingerprint());
+        changes.extend(entry.change());
+    }
+    if sequence != head.sequence {
+        return Ok(Poll::Resync(ResyncCause::Gap));
+    }
+    *applied = last;
+    Ok(Poll::Changes { changes, sequence })
+}
+
+/// A row of the change log.
+struct LogRow {
+    sequence: u64,
+    entity: String,
+    key: String,
+    op: String,
+    row: Option<String>,
+    committed_at: String,
+}
+
+impl LogRow {
+    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        Ok(Self {
+            sequence: row.get(0)?,
+            entity: row.get(1)?,
+            key: row.get(2)?,
+            op: row.get(3)?,
+            row: row.get(4)?,
+            committed_at: row.get(5)?,
+        })
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (
+            self.sequence,
+            &self.entity,
+            &self.key,
+            &self.op,
+            &self.row,
+            &self.committed_at,
+        )
+            .hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// The change it tells of; none for a table that is not ours.
+    fn change(&self) -> Option<Change> {
+        let entity = Entity::from_name(&self.entity)?;
+        let columns = self
+            .row
+            .as_deref()
+            .and_then(|json| row::columns_of_json(entity, json));
+        Some(match columns {
+            // The log's key is the one by which a later DELETE names the row.
+            Some(columns) if self.op != "DELETE" => Change {
+                key: self.key.clone(),
+                ..row::put(entity, &columns)
+            },
+            _ => row::gone(entity, &self.key),
+        })
+    }
+}
+
+fn fingerprint_at(connection: &Connection, sequence: u64) -> Result<Option<u64>, UpstreamError> {
+    let mut select = connection.prepare_cached(
+        "SELECT sequence, entity, key, op, row, committed_at FROM change_log WHERE sequence = ?1",
+    )?;
+    Ok(select
+        .query_row([sequence], LogRow::read)
+        .optional()?
+        .map(|row| row.fingerprint()))
+}
+
+fn put(entity: Entity, found: &Row<'_>, columns: usize) -> Result<Change, UpstreamError> {
+    let mut read = smallvec::SmallVec::<[row::Column<'_>; 14]>::with_capacity(columns);
+    for index in 0..columns {
+        read.push(match found.get_ref(index)? {
+            ValueRef::Null => row::Column::Null,
+            ValueRef::Integer(number) => row::Column::Integer(number),
+            ValueRef::Text(text) => match std::str::from_utf8(text) {
+                Ok(text) => row::Column::Text(text.into()),
+                Err(_) => row::Column::Foreign,
+            },
+            ValueRef::Real(_) | ValueRef::Blob(_) => row::Column::Foreign,
+        });
+    }
+    Ok(row::put(entity, &read))
+}

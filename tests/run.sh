@@ -1,0 +1,162 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs them all: cargo tests, doctests, end-to-end tests in Python.
+# Needs Rust, a C compiler, Python 3 with pip and venv, and apt for whatever else is missing.
+# Closes with one line, "N passed, N failed", and fails if any failed. The whole logs are in target/logs.
+# Sourced, it only defines its functions: .ci/run uses them too.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+logs=$target/logs
+venv=$target/tests-venv
+node=$target/tests-node
+buf=$node/node_modules/.bin/buf
+export CARGO_TERM_COLOR=never PYTHONDONTWRITEBYTECODE=1
+mkdir -p "$logs"
+
+# try NAME COMMAND...: runs it with its output in a log, says how long it took, shows the log's end if it failed, and
+# leaves its exit code in $status. Never call it in a condition: bash then ignores `set -e` within the command too.
+try() {
+  local name=$1 log from=$SECONDS
+  shift
+  log=$logs/${name// /-}.log
+  printf '%-22s ' "$name"
+  set +e
+  (set -e && "$@") >"$log" 2>&1 </dev/null
+  status=$?
+  set -e
+  if ((status == 0)); then
+    printf 'ok      %4d s\n' $((SECONDS - from))
+  else
+    printf 'FAILED  %4d s  (exit %d, %s)\n' $((SECONDS - from)) "$status" "$log"
+    tail -n 80 "$log" | sed 's/^/    /'
+  fi
+}
+
+# step NAME COMMAND...: as try, and ends the script if it failed.
+step() {
+  try "$@"
+  if ((status != 0)); then
+    exit "$status"
+  fi
+}
+
+# once FOLDER FILE... -- COMMAND...: fills the folder by the command, unless that was done with the same files already.
+once() {
+  local stamp=$1/.made-from files=() sum
+  shift
+  while [[ $1 != -- ]]; do
+    files+=("$1")
+    shift
+  done
+  shift
+  sum=$(cat "${files[@]}" | cksum)
+  if [[ -f $stamp && $(<"$stamp") == "$sum" ]]; then
+    return 0
+  fi
+  "$@"
+  echo "$sum" >"$stamp"
+}
+
+# Installs the Debian packages of what is missing. Not a gate: what stays missing fails where it is used.
+install_system_tools() {
+  local missing=() command sudo=()
+  for command in sqlite3 valgrind openssl; do
+    command -v "$command" || missing+=("$command")
+  done
+  command -v node || missing+=(nodejs)
+  command -v npm || missing+=(npm)
+  python3 -c 'import ensurepip, venv' || missing+=(python3-venv)
+  if ((${#missing[@]} == 0)); then
+    return 0
+  fi
+  if ! command -v apt-get; then
+    echo "no apt-get here, and missing: ${missing[*]}"
+    return 0
+  fi
+  if ((EUID != 0)); then
+    sudo=(sudo -n)
+  fi
+  "${sudo[@]}" apt-get update -qq
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"
+}
+
+install_python_tools() {
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/e2e/requirements.txt
+}
+
+install_node_tools() {
+  rm -rf "$node"
+  mkdir -p "$node"
+  cp tests/e2e/package.json tests/e2e/package-lock.json tests/e2e/.npmrc "$node"
+  # Not `npm ci`: it refuses a lock file that leaves out the other platforms' optional packages.
+  npm install --prefix "$node" --ignore-scripts --no-audit --no-fund --loglevel=error
+}
+
+node_tools() {
+  once "$node" tests/e2e/package.json tests/e2e/package-lock.json -- install_node_tools
+}
+
+python_tools() {
+  once "$venv" tests/e2e/requirements.txt -- install_python_tools
+}
+
+# Builds the binary too: the integration tests ask for it.
+build() {
+  cargo test --locked --no-run --lib --bins --tests
+  test -x "$target/debug/greenlane"
+}
+
+cargo_tests() {
+  if cargo nextest --version; then
+    timeout -k 30 "${GREENLANE_CARGO_TIMEOUT:-1200}" \
+      cargo nextest run --locked --lib --bins --tests --no-fail-fast --status-level fail --final-status-level fail
+  else
+    timeout -k 30 "${GREENLANE_CARGO_TIMEOUT:-1200}" \
+      cargo test --locked --lib --bins --tests --no-fail-fast
+  fi
+}
+
+doctests() {
+  timeout -k 30 600 cargo test --locked --doc
+}
+
+end_to_end() {
+  GREENLANE_BIN=$target/debug/greenlane BUF=$buf timeout -k 30 "${GREENLANE_E2E_TIMEOUT:-900}" \
+    "$venv/bin/python" -m pytest tests/e2e -q -rs -p no:cacheprovider --color=no
+}
+
+# count WORD LOG: the sum of the numbers before WORD in the summary lines of nextest, cargo test or pytest.
+count() {
+  { grep -E '^ *Summary \[|^test result:|^[0-9]+ [a-z]+.* in [0-9.]+s' "$2" || true; } |
+    { grep -oE "[0-9]+ ($1)\b" || true; } | awk '{ sum += $1 } END { print sum + 0 }'
+}
+
+# Runs every suite, whatever becomes of the others, and adds up what they count.
+main() {
+  local suite log failures passed=0 failed=0
+  try 'system tools' install_system_tools
+  step 'node tools' node_tools
+  step 'python tools' python_tools
+  step 'build' build
+  for suite in cargo_tests doctests end_to_end; do
+    log=$logs/$suite.log
+    try "$suite" "$suite"
+    sed -n 's/^SKIPPED/    skipped/p' "$log"
+    passed=$((passed + $(count passed "$log")))
+    failures=$(count 'failed|errors?|timed out' "$log")
+    if ((status != 0 && failures == 0)); then
+      failures=1 # It did not come as far as counting.
+    fi
+    failed=$((failed + failures))
+  done
+  echo "took $((SECONDS)) s"
+  echo "$passed passed, $failed failed"
+  ((failed == 0))
+}
+
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
+  main
+fi
