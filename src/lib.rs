@@ -1,8 +1,47 @@
-//! Greenlane: customs facilitation decisions over gRPC.
+//! Greenlane answers, on every customs declaration and from memory alone: which inspection rate applies, whether this
+//! shipment is drawn, which priority it has, whether it may take the green channel, and why.
+//!
+//! # Where to find what
+//!
+//! In reading order; an arrow means "may import":
+//!
+//! ```text
+//! main -> cli -> app -> { service, upstream } -> facilitation -> { policy, registry } -> domain
+//! ```
+//!
+//! - [`domain`]: what the field talks about; values only.
+//! - [`policy`]: the law as data, and the evaluation as one pure function.
+//! - [`registry`]: every enterprise in memory, with one writer.
+//! - [`facilitation`]: the use case: look up, draw, decide.
+//! - [`upstream`]: the stores that feed the registry.
+//! - [`service`]: gRPC.
+//! - [`app`]: settings, wiring, supervision.
+//! - [`cli`]: the commands.
+//!
+//! # How a decision flows
+//!
+//! ```text
+//! bytes -> service::validate -> facilitation: one consistent read of registry::Generation
+//!                                             policy by acceptance date, parameters
+//!                                             draw by keyed hash
+//!                             -> policy::decide(policy, parameters, facts, draw)
+//!       <- service::convert   <- Outcome
+//! ```
+//!
+//! Nothing on this way awaits, locks across an await, or asks upstream.
+
+pub mod domain;
+
+pub mod policy;
+
+pub mod registry;
+
+pub mod facilitation;
+
+pub mod upstream;
+
+pub mod service;
 
 pub mod app;
+
 pub mod cli;
-pub mod domain;
-pub mod policy;
-pub mod registry;
-pub mod upstream;

@@ -1,3 +1,319 @@
-//! Wiring: settings, telemetry, and the only place that constructs and supervises.
+//! Wiring: the only place that constructs the parts, and that supervises them.
+//!
+//! ```text
+//! main thread: signals, acceptor, probes, health, policy reload     grpc-N threads: connections and decisions
+//! upstream thread: the registry's only writer
+//! ```
 
+pub mod health;
+pub mod policies;
+pub mod probes;
+pub mod secret;
+pub mod server;
 pub mod settings;
+pub mod telemetry;
+
+use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
+
+use anyhow::Context as _;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+use tonic_health::pb::health_server::HealthServer;
+use tracing::{error, info};
+
+use self::{
+    health::Health,
+    policies::Reloader,
+    server::{ConnectionLimits, Server},
+    settings::Settings,
+};
+use crate::{
+    facilitation::{DrawKeys, Facilitation},
+    registry::{FreshnessLimits, Registry},
+    service::{
+        dispatch::Dispatch,
+        facilitation::{AcceptanceWindow, FacilitationRpc},
+        pb::{
+            self, facilitation_service_server::FacilitationServiceServer,
+            registry_service_server::RegistryServiceServer,
+        },
+        registry::RegistryRpc,
+    },
+    upstream::{
+        follower::{FeedStatus, Follower, FollowerSettings},
+        sqlite::{History, Reader, StorePath},
+    },
+};
+
+/// The service, bound and ready to run.
+#[derive(Debug)]
+pub struct App {
+    server: Server,
+    probes: std::net::TcpListener,
+    follower: Follower,
+    health: Arc<Health>,
+    reporter: tonic_health::server::HealthReporter,
+    reloader: Option<Arc<Reloader>>,
+    stops: Stops,
+    propagation: Duration,
+}
+
+/// What tells the parts to end, in this order.
+#[derive(Debug)]
+struct Stops {
+    /// Connections finish their calls.
+    drain: watch::Sender<bool>,
+    /// Everything else ends.
+    rest: watch::Sender<bool>,
+}
+
+impl App {
+    /// Builds every part and binds both addresses; serves nothing yet.
+    pub async fn build(settings: &Settings, master_secret: &str) -> anyhow::Result<Self> {
+        let store = StorePath::from_url(&settings.upstream_url())?;
+        // Creates it, or brings its schema up to date, before anybody reads it.
+        drop(store.open_or_create().context("the registry store")?);
+        let book = policies::read_book(settings.policy.directory())?;
+        let freshness = FreshnessLimits {
+            relief_max_age: settings.freshness.relief_max_age.get(),
+            decision_max_age: settings.freshness.decision_max_age.get(),
+        };
+        let registry = Arc::new(Registry::default());
+        let feed = Arc::new(FeedStatus::default());
+        let draws = DrawKeys::from_hex(master_secret).context("draw.master_secret")?;
+        let facilitation = Arc::new(Facilitation::new(Arc::clone(&registry), book, freshness, draws));
+        let health = Arc::new(Health::new(Arc::clone(&facilitation), Arc::clone(&feed)));
+        let (reporter, health_service) = tonic_health::server::health_reporter();
+        // The library starts with SERVING; we do not until there is data.
+        health::report(&reporter, false).await;
+
+        let stops = Stops {
+            drain: watch::Sender::new(false),
+            rest: watch::Sender::new(false),
+        };
+        let facilitation_rpc = FacilitationRpc {
+            facilitation: Arc::clone(&facilitation),
+            feed: Arc::clone(&feed),
+            window: AcceptanceWindow {
+                ahead: settings.server.acceptance_max_ahead.get(),
+                behind: settings.server.acceptance_max_behind.get(),
+            },
+            history: Some(History::new(store.clone())),
+        };
+        let registry_rpc = RegistryRpc {
+            facilitation: Arc::clone(&facilitation),
+            registry: Arc::clone(&registry),
+            feed: Arc::clone(&feed),
+            source: "sqlite",
+        };
+        let max_message = settings.limits.max_message_bytes;
+        let server = serve(
+            settings,
+            &stops,
+            health_service,
+            facilitation_rpc,
+            registry_rpc,
+            max_message,
+        )?;
+        let reloader = settings.policy.directory().map(|directory| {
+            let interval = settings.policy.reload_interval.get();
+            Arc::new(Reloader::new(
+                directory.to_owned(),
+                interval,
+                Arc::clone(&facilitation),
+            ))
+        });
+        Ok(Self {
+            server,
+            probes: probes::bind(settings.server.http_addr)?,
+            follower: Follower {
+                reader: Reader::new(store),
+                registry,
+                status: feed,
+                settings: FollowerSettings {
+                    poll_interval: settings.upstream.poll_interval.get(),
+                    min_enterprises: settings.upstream.min_enterprises,
+                    change_log_retention: settings.upstream.change_log_retention.get(),
+                },
+            },
+            health,
+            reporter,
+            reloader,
+            stops,
+            propagation: settings.drain.propagation.get(),
+        })
+    }
+
+    /// The gRPC address that is bound.
+    pub fn grpc_address(&self) -> io::Result<SocketAddr> {
+        self.server.local_address()
+    }
+
+    /// The HTTP address that is bound.
+    pub fn http_address(&self) -> io::Result<SocketAddr> {
+        self.probes.local_addr()
+    }
+
+    /// Serves until `stop` completes or a part ends, then drains: unready, finish calls, stop the rest.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self {
+            server,
+            probes,
+            follower,
+            health,
+            reporter,
+            reloader,
+            stops,
+            propagation,
+        } = self;
+        info!(grpc = %server.local_address()?, http = %probes.local_addr()?, "listening");
+        let mut parts = JoinSet::new();
+        let rest = || stops.rest.subscribe();
+        let mut part =
+            |name: &'static str, run: std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>| {
+                parts.spawn(async move { (name, run.await) });
+            };
+        part("grpc", {
+            let drain = stops.drain.subscribe();
+            Box::pin(async move { Ok(server.run(drain).await?) })
+        });
+        part("http", {
+            let (listener, health, stop) = (
+                tokio::net::TcpListener::from_std(probes)?,
+                Arc::clone(&health),
+                rest(),
+            );
+            Box::pin(async move { Ok(probes::run(listener, health, stop).await?) })
+        });
+        part("health", {
+            let (health, stop) = (Arc::clone(&health), rest());
+            Box::pin(async move {
+                health.run(reporter, stop).await;
+                Ok(())
+            })
+        });
+        if let Some(reloader) = reloader {
+            let stop = rest();
+            part(
+                "policies",
+                Box::pin(async move {
+                    reloader.run(stop).await;
+                    Ok(())
+                }),
+            );
+        }
+        part("upstream", Box::pin(follow(follower, rest())?));
+
+        let ended = tokio::select! {
+            () = stop => None,
+            ended = parts.join_next() => ended,
+        };
+        if ended.is_none() {
+            info!("draining");
+            health.drain();
+            // Callers see that we are not ready and go elsewhere; until they do, they are served.
+            tokio::time::sleep(propagation).await;
+        }
+        stops.drain.send_replace(true);
+        let mut result = ended.map_or(Ok(()), |ended| outcome(ended, true));
+        while !parts.is_empty() {
+            // The gRPC part ends when its calls have; then everything else may.
+            let Some(ended) = parts.join_next().await else {
+                break;
+            };
+            result = result.and(outcome(ended, false));
+            stops.rest.send_replace(true);
+        }
+        info!("stopped");
+        result
+    }
+}
+
+/// What the end of a part means: none may end by itself.
+fn outcome(
+    ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>,
+    unasked: bool,
+) -> anyhow::Result<()> {
+    let (name, result) = ended.context("a part of the service panicked")?;
+    if let Err(problem) = &result {
+        error!(part = name, %problem, "a part of the service failed");
+    }
+    result.with_context(|| name)?;
+    anyhow::ensure!(!unasked, "{name} ended by itself");
+    Ok(())
+}
+
+/// Runs the follower on a thread of its own: it blocks on the store.
+fn follow(
+    follower: Follower,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + use<>> {
+    let (ended, wait) = tokio::sync::oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    let thread = thread::Builder::new()
+        .name("upstream".to_owned())
+        .spawn(move || {
+            runtime.block_on(follower.run(stop));
+            // Nobody waits any more only when the process ends.
+            let _ = ended.send(());
+        })?;
+    Ok(async move {
+        let finished = wait.await;
+        finished.map_err(|_| anyhow::anyhow!("the upstream thread panicked"))?;
+        thread
+            .join()
+            .map_err(|_| anyhow::anyhow!("the upstream thread panicked"))
+    })
+}
+
+fn serve(
+    settings: &Settings,
+    stops: &Stops,
+    health: HealthServer<impl tonic_health::pb::health_server::Health>,
+    facilitation: FacilitationRpc,
+    registry: RegistryRpc,
+    max_message: usize,
+) -> anyhow::Result<Server> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let dispatch = Dispatch {
+        facilitation: FacilitationServiceServer::new(facilitation)
+            .max_decoding_message_size(max_message)
+            .max_encoding_message_size(usize::MAX),
+        registry: RegistryServiceServer::new(registry),
+        health,
+        reflection: reflection().build_v1()?,
+        reflection_v1alpha: reflection().build_v1alpha()?,
+    };
+    let workers = match settings.server.workers {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    };
+    let server = Server::bind(
+        settings.server.grpc_addr,
+        workers,
+        ConnectionLimits::from(&settings.limits),
+        &dispatch,
+        &stops.drain.subscribe(),
+        settings.drain.deadline.get(),
+    )?;
+    Ok(server)
+}
+
+/// Completes on SIGTERM or SIGINT.
+pub async fn stop_signal() -> io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => info!("SIGTERM"),
+        _ = interrupt.recv() => info!("SIGINT"),
+    }
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! The command line: one file a command, each a thin client of the library or of the gRPC API.
 
 pub mod output;
+mod serve;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -45,7 +46,9 @@ impl Context {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Serve(serve::Serve),
+}
 
 fn setting(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
@@ -63,9 +66,11 @@ pub fn run() -> anyhow::Result<ExitCode> {
         )
     });
     let loaded = settings::load(cli.config.as_deref(), environment, cli.set)?;
-    let _context = Context {
+    let context = Context {
         loaded,
         output: cli.output,
     };
-    match cli.command {}
+    match cli.command {
+        Command::Serve(command) => command.run(&context),
+    }
 }

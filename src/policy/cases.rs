@@ -7,10 +7,11 @@ use std::sync::Arc;
 use arrayvec::ArrayString;
 use jiff::SignedDuration;
 use serde::Deserialize;
+use smallvec::smallvec;
 use thiserror::Error;
 
 use self::expectation::Expectation;
-use super::{Facts, Parameters, PartyFacts, PolicyBook, decide, draw::Draw, facts::OperatorFacts};
+use super::{Facts, Parameters, PartyFacts, PolicyBook, decide, draw::Draw};
 use crate::domain::{
     CreditTier, Date, Direction, Freshness, PartyRole, TradeMode, TransportMode,
     date::later,
@@ -210,8 +211,9 @@ impl Case {
         let facts = Facts {
             declaration: &declaration,
             parties: parties
-                .map(|(case, party)| case.facts(party.id, &arrangements))
+                .map(|(case, party)| case.facts(party.id))
                 .collect::<Result<_, _>>()?,
+            arrangements: smallvec![&arrangements[..]],
             orders: matching.into_iter().collect(),
             accepted_on: self.accepted_on,
             decided_at,
@@ -315,7 +317,7 @@ impl CaseParty {
         }
     }
 
-    fn facts<'a>(&self, id: EnterpriseId, arrangements: &'a [Arrangement]) -> Result<PartyFacts<'a>, String> {
+    fn facts(&self, id: EnterpriseId) -> Result<PartyFacts, String> {
         let long_ago: Date = parse("2010-01-01")?;
         match (id, &self.operator, self.tier) {
             (EnterpriseId::Customs(customs_code), None, Some(credit_tier)) if !self.unknown => {
@@ -357,10 +359,7 @@ impl CaseParty {
                 };
                 Ok(PartyFacts {
                     enterprise: None,
-                    operator: Some(OperatorFacts {
-                        operator: Arc::new(operator),
-                        arrangements,
-                    }),
+                    operator: Some(Arc::new(operator)),
                 })
             }
             (_, None, None) if self.unknown || self.operator_unknown.is_some() => Ok(PartyFacts::default()),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use smallvec::{SmallVec, smallvec};
 
-use super::{Facts, Parameters, PartyFacts, Policy, decide, draw::Draw, facts::OperatorFacts};
+use super::{Facts, Parameters, PartyFacts, Policy, decide, draw::Draw};
 use crate::domain::{
     CreditTier, Date, Direction, Freshness, PartyRole, Ppm, TradeMode,
     decision::Decision,
@@ -270,14 +270,12 @@ impl World {
                 },
                 PartyFacts {
                     enterprise: None,
-                    operator: with.recognised.then(|| OperatorFacts {
-                        operator: Arc::clone(&self.operator),
-                        arrangements: &self.arrangements,
-                    }),
+                    operator: with.recognised.then(|| Arc::clone(&self.operator)),
                 },
             ])
             .into_iter()
             .collect(),
+            arrangements: smallvec![&self.arrangements[..]],
             orders: (0..4)
                 .filter(|bit| with.orders & 1 << bit != 0)
                 .map(|bit| &self.orders[bit])

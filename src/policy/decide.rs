@@ -188,11 +188,11 @@ impl Recognition {
             let declaration = facts.declaration;
             for (index, (sent, found)) in declaration.parties.iter().zip(&facts.parties).enumerate() {
                 let holds = sent.role == PartyRole::ForeignParty
-                    && found.operator.as_ref().is_some_and(|found| {
-                        found.operator.in_good_standing(facts.accepted_on)
-                            && found.arrangements.iter().any(|arrangement| {
-                                arrangement.country == found.operator.country
-                                    && arrangement.programme == found.operator.programme
+                    && found.operator.as_ref().is_some_and(|operator| {
+                        operator.in_good_standing(facts.accepted_on)
+                            && facts.arrangements.iter().copied().flatten().any(|arrangement| {
+                                arrangement.country == operator.country
+                                    && arrangement.programme == operator.programme
                                     && arrangement.applies(
                                         facts.accepted_on,
                                         declaration.direction,

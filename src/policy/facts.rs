@@ -20,7 +20,9 @@ pub struct Facts<'a> {
     /// What was sent.
     pub declaration: &'a Declaration,
     /// One for each party of the declaration, in its order.
-    pub parties: ArrayVec<PartyFacts<'a>, MAX_PARTIES>,
+    pub parties: ArrayVec<PartyFacts, MAX_PARTIES>,
+    /// The arrangements with the countries of the operators found, whatever their programme, dates and scope.
+    pub arrangements: SmallVec<[&'a [Arrangement]; 2]>,
     /// The control orders that match, ascending by id.
     pub orders: SmallVec<[&'a ControlOrder; 4]>,
     /// The acceptance date (UTC+8): tiers, schedules and recognition are held against it.
@@ -33,18 +35,9 @@ pub struct Facts<'a> {
 
 /// What the registry says of one party.
 #[derive(Debug, Clone, Default)]
-pub struct PartyFacts<'a> {
+pub struct PartyFacts {
     /// Its registration, where it is a Chinese enterprise that the register holds.
     pub enterprise: Option<RegisteredEnterprise>,
     /// Its certification abroad, where a partner's list holds it.
-    pub operator: Option<OperatorFacts<'a>>,
-}
-
-/// A recognised operator and the arrangements with its programme.
-#[derive(Debug, Clone)]
-pub struct OperatorFacts<'a> {
-    /// The operator.
-    pub operator: Arc<RecognisedOperator>,
-    /// Every arrangement with its country, whatever the programme, dates and scope.
-    pub arrangements: &'a [Arrangement],
+    pub operator: Option<Arc<RecognisedOperator>>,
 }

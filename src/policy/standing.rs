@@ -23,7 +23,7 @@ pub struct Standing {
 /// Assesses a counted party.
 ///
 /// Strictness does not lapse by itself: a tier worse than REGULAR stays although its dates have passed.
-pub fn assess(policy: &Policy, party: &PartyFacts<'_>, accepted_on: Date, freshness: Freshness) -> Standing {
+pub fn assess(policy: &Policy, party: &PartyFacts, accepted_on: Date, freshness: Freshness) -> Standing {
     let mut standing = Standing {
         tier: CreditTier::Regular,
         unknown: party.enterprise.is_none() && party.operator.is_none(),
@@ -56,7 +56,7 @@ pub fn assess(policy: &Policy, party: &PartyFacts<'_>, accepted_on: Date, freshn
     standing
 }
 
-impl PartyFacts<'_> {
+impl PartyFacts {
     /// Whether the register or a partner's list holds it.
     pub fn is_known(&self) -> bool {
         self.enterprise.is_some() || self.operator.is_some()
@@ -67,9 +67,6 @@ impl PartyFacts<'_> {
         self.enterprise
             .as_ref()
             .is_some_and(|enterprise| enterprise.credit.suspended)
-            || self
-                .operator
-                .as_ref()
-                .is_some_and(|found| found.operator.suspended)
+            || self.operator.as_ref().is_some_and(|operator| operator.suspended)
     }
 }

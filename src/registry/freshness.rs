@@ -5,8 +5,6 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use jiff::{SignedDuration, Timestamp};
-
 use crate::domain::Freshness;
 
 /// The ages at which data stops being FRESH and STALE.
@@ -89,13 +87,9 @@ impl FreshnessClock {
     }
 
     /// The wall time of the last confirmation.
-    pub fn confirmed_at(&self) -> Option<Timestamp> {
-        let wall = self.wall.load(Ordering::Relaxed);
-        (wall != i64::MIN).then(|| {
-            Timestamp::UNIX_EPOCH
-                .checked_add(SignedDuration::from_nanos(wall))
-                .unwrap_or(Timestamp::UNIX_EPOCH)
-        })
+    pub fn confirmed_at(&self) -> Option<SystemTime> {
+        let wall = u64::try_from(self.wall.load(Ordering::Relaxed)).ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(wall))
     }
 }
 

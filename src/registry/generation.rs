@@ -125,23 +125,24 @@ impl Generation {
 
     // === reading ===
 
-    /// Reads through one commit: `read` may run more than once and must only read. Gives what it read and the position.
-    pub fn read<T>(&self, mut read: impl FnMut(View<'_>) -> T) -> (T, Position) {
+    /// Reads through one commit: `read` may run more than once and must only read. Gives what it read and the
+    /// sequence of the last change in it.
+    pub fn read<T>(&self, mut read: impl FnMut(View<'_>) -> T) -> (T, u64) {
         for _ in 0..OPTIMISTIC_READS {
             let before = self.commits.load(Ordering::Acquire);
             if before % 2 == 0 {
                 let found = read(View(self));
-                let position = self.position();
+                let sequence = self.sequence.load(Ordering::Acquire);
                 fence(Ordering::Acquire);
                 if self.commits.load(Ordering::Relaxed) == before {
-                    return (found, position);
+                    return (found, sequence);
                 }
             }
             std::hint::spin_loop();
         }
         // A long commit: wait for its end and keep the next one out.
         let _writer = self.writer();
-        (read(View(self)), self.position())
+        (read(View(self)), self.sequence.load(Ordering::Acquire))
     }
 
     /// The last commit that is in.
@@ -150,6 +151,11 @@ impl Generation {
             epoch: Arc::clone(&self.epoch),
             sequence: self.sequence.load(Ordering::Acquire),
         }
+    }
+
+    /// The store's identity.
+    pub fn epoch(&self) -> &str {
+        &self.epoch
     }
 
     /// Registered enterprises by tier, from best to worst.
@@ -485,6 +491,15 @@ impl View<'_> {
     pub fn enterprise(self, id: &EnterpriseId) -> Option<RegisteredEnterprise> {
         let (key, record) = self.record(id)?;
         self.registered(key, record)
+    }
+
+    /// The scheduled tiers of an enterprise, registered or not.
+    pub fn schedule(self, code: CustomsCode) -> Schedule {
+        self.0
+            .schedules
+            .get(&CustomsKey::from(code))
+            .map(|entry| entry.changes.clone())
+            .unwrap_or_default()
     }
 
     /// The recognised operator of a foreign code.

@@ -19,7 +19,7 @@ pub mod row;
 
 pub use freshness::{Age, FreshnessClock, FreshnessLimits};
 pub use generation::{EnterpriseEntry, Generation, Position, Quarantined, View};
-pub use orders::Rules;
+pub use orders::{PartyIdentifiers, Rules};
 pub use row::{Change, Keyed};
 
 use std::sync::Arc;

@@ -161,7 +161,7 @@ def test_both_files_run_twice_without_harm(store):
 
 
 def test_the_tables_are_those_of_the_contract():
-    contract = SQL.parents[3].parent / "shared" / "contract" / "schema.sql"
+    contract = SQL.parents[3] / "shared" / "contract" / "schema.sql"
     if not contract.exists():
         pytest.skip(f"{contract} is not on this machine")
     ours, theirs = sqlite3.connect(":memory:"), sqlite3.connect(":memory:")
@@ -196,7 +196,7 @@ def test_committed_at_is_an_instant_with_milliseconds(store):
 
 
 def test_text_comes_back_from_the_log_as_it_went_in(store):
-    name = "深圳 \"é\" \\ / \n\t\x01 [1] {\"a\":1} 𝄞 'x'"
+    name = "深圳 \"é\" \\ / \n\t\x01 [1] {\"a\":1} 𝄞 'x' a\x00b"
     store.execute("INSERT INTO enterprise (customs_code, name, credit_tier, tier_effective_from)"
                   " VALUES ('A', ?, 'REGULAR', '2020-01-01')", (name,))
     assert json.loads(store.execute("SELECT row FROM change_log").fetchone()[0])["name"] == name
@@ -409,9 +409,25 @@ def test_a_row_that_the_log_cannot_tell_is_refused_whole(store, clause, bad):
     assert (head(store), tables(store)) == (0, {})
 
 
+def test_infinity_is_refused_for_it_has_no_json(store):
+    with pytest.raises(sqlite3.IntegrityError):
+        store.execute("INSERT INTO recognised_operator VALUES ('SGA', 'SG', 'STP', 'op', '2020-01-01', NULL, 9e999)")
+
+
+@pytest.mark.parametrize("table,column", [(table, column) for table, columns in COLUMNS.items() for column in columns])
+def test_a_blob_is_refused_in_any_column(store, table, column):
+    store.execute(f"INSERT INTO {table} VALUES {ONE_ROW[table]}")
+    with pytest.raises(sqlite3.IntegrityError, match="BLOB"):
+        store.execute(f"UPDATE {table} SET {column} = X'00'")
+    values = ", ".join("X'00'" if c == column else c for c in COLUMNS[table])
+    with pytest.raises(sqlite3.IntegrityError, match="BLOB"):
+        store.execute(f"INSERT OR REPLACE INTO {table} SELECT {values} FROM {table}")
+    assert head(store) == 1
+
+
 @pytest.mark.parametrize("bad", ["'A|2026', 'REGULAR', '01'", "'A', 'REGULAR', '2026|01'", "X'41', 'REGULAR', '2026'"])
 def test_a_composite_key_that_would_be_ambiguous_is_refused(store, bad):
-    with pytest.raises(sqlite3.IntegrityError, match="key columns must be text"):
+    with pytest.raises(sqlite3.IntegrityError, match="key must be text"):
         store.execute(f"INSERT INTO scheduled_tier VALUES ({bad})")
 
 
@@ -814,6 +830,7 @@ def test_bulk_speed(tmp_path, capsys):
     connection.execute("COMMIT")
     elapsed = time.perf_counter() - begun
     with capsys.disabled():
-        print(f"\nSQLite {sqlite3.sqlite_version}: {count} enterprises in one transaction, {count / elapsed:,.0f} rows/s")
+        print(f"\nSQLite {sqlite3.sqlite_version}: {count} enterprises in one transaction,"
+              f" {count / elapsed:,.0f} rows/s")
     assert head(connection) == count
     connection.close()

@@ -63,94 +63,116 @@ BEGIN
 END;
 
 -- What must be refused -----------------------------------------------------------------------------------------------
--- A key that the log cannot name: SQLite lets NULL into a TEXT PRIMARY KEY, any number of times; X'41' and 'A' are two
--- keys to the table and one to the log; a '|' within a composite key makes two rows share one.
+-- A key that the log cannot name: SQLite lets NULL into a TEXT PRIMARY KEY, any number of times, and a '|' within a
+-- composite key makes two rows share one.
+-- A BLOB: json_object refuses it up to SQLite 3.44 and takes it for JSONB from 3.45, where X'00' is logged as null; as
+-- a key, X'41' and 'A' are two to the table and one to the log. Infinity, for which old json_object writes no JSON.
 -- A rowid: REPLACE with an explicit one removes a row of another key without firing a thing (a BEFORE INSERT trigger
 -- sees -1 when none was given).
--- RAISE(ABORT) also makes SQLite keep a statement journal, without which json_object's "cannot hold BLOB values" would
--- leave a half-done row behind under OR FAIL.
+-- Other NULLs are let through: under OR REPLACE the NOT NULL constraints turn them into the column's default.
+-- RAISE(ABORT) undoes the statement even under OR FAIL and OR IGNORE.
 
 CREATE TRIGGER IF NOT EXISTS enterprise_refused_insert BEFORE INSERT ON enterprise
-WHEN typeof(NEW.customs_code) <> 'text'
+WHEN 'blob' IN (typeof(NEW.customs_code), typeof(NEW.social_credit_code), typeof(NEW.name), typeof(NEW.credit_tier),
+                typeof(NEW.tier_effective_from), typeof(NEW.tier_valid_until), typeof(NEW.suspended),
+                typeof(NEW.updated_at))
+  OR NEW.customs_code IS NULL OR NEW.suspended IN (9e999, -9e999)
   OR (NEW.rowid <> -1 AND EXISTS (SELECT 1 FROM enterprise
                                    WHERE rowid = NEW.rowid AND customs_code IS NOT NEW.customs_code))
 BEGIN
-  SELECT RAISE(ABORT, 'enterprise: customs_code must be text, and rowid not given');
+  SELECT RAISE(ABORT, 'enterprise: the key must be text, no column a BLOB, and rowid left alone');
 END;
 
 CREATE TRIGGER IF NOT EXISTS enterprise_refused_update BEFORE UPDATE ON enterprise
-WHEN typeof(NEW.customs_code) <> 'text' OR NEW.rowid <> OLD.rowid
+WHEN 'blob' IN (typeof(NEW.customs_code), typeof(NEW.social_credit_code), typeof(NEW.name), typeof(NEW.credit_tier),
+                typeof(NEW.tier_effective_from), typeof(NEW.tier_valid_until), typeof(NEW.suspended),
+                typeof(NEW.updated_at))
+  OR NEW.customs_code IS NULL OR NEW.suspended IN (9e999, -9e999)
+  OR NEW.rowid <> OLD.rowid
 BEGIN
-  SELECT RAISE(ABORT, 'enterprise: customs_code must be text, and rowid cannot change');
+  SELECT RAISE(ABORT, 'enterprise: the key must be text, no column a BLOB, and rowid left alone');
 END;
 
 CREATE TRIGGER IF NOT EXISTS scheduled_tier_refused_insert BEFORE INSERT ON scheduled_tier
-WHEN 'blob' IN (typeof(NEW.customs_code), typeof(NEW.effective_from))
-  OR instr(NEW.customs_code || NEW.effective_from, '|') > 0
-  OR (NEW.rowid <> -1 AND EXISTS (SELECT 1 FROM scheduled_tier
-                                   WHERE rowid = NEW.rowid AND NOT (customs_code IS NEW.customs_code
-                                                                    AND effective_from IS NEW.effective_from)))
+WHEN 'blob' IN (typeof(NEW.customs_code), typeof(NEW.credit_tier), typeof(NEW.effective_from))
+  OR coalesce(instr(NEW.customs_code, '|'), 0) + coalesce(instr(NEW.effective_from, '|'), 0) > 0
+  OR (NEW.rowid <> -1 AND EXISTS (SELECT 1 FROM scheduled_tier WHERE rowid = NEW.rowid AND NOT (
+          customs_code IS NEW.customs_code AND effective_from IS NEW.effective_from)))
 BEGIN
-  SELECT RAISE(ABORT, 'scheduled_tier: key columns must be text without |, and rowid not given');
+  SELECT RAISE(ABORT, 'scheduled_tier: the key must be text without |, no column a BLOB, and rowid left alone');
 END;
 
 CREATE TRIGGER IF NOT EXISTS scheduled_tier_refused_update BEFORE UPDATE ON scheduled_tier
-WHEN 'blob' IN (typeof(NEW.customs_code), typeof(NEW.effective_from))
-  OR instr(NEW.customs_code || NEW.effective_from, '|') > 0 OR NEW.rowid <> OLD.rowid
+WHEN 'blob' IN (typeof(NEW.customs_code), typeof(NEW.credit_tier), typeof(NEW.effective_from))
+  OR coalesce(instr(NEW.customs_code, '|'), 0) + coalesce(instr(NEW.effective_from, '|'), 0) > 0
+  OR NEW.rowid <> OLD.rowid
 BEGIN
-  SELECT RAISE(ABORT, 'scheduled_tier: key columns must be text without |, and rowid cannot change');
+  SELECT RAISE(ABORT, 'scheduled_tier: the key must be text without |, no column a BLOB, and rowid left alone');
 END;
 
 CREATE TRIGGER IF NOT EXISTS recognised_operator_refused_insert BEFORE INSERT ON recognised_operator
-WHEN typeof(NEW.aeo_code) <> 'text'
+WHEN 'blob' IN (typeof(NEW.aeo_code), typeof(NEW.country), typeof(NEW.programme), typeof(NEW.name),
+                typeof(NEW.valid_from), typeof(NEW.valid_until), typeof(NEW.suspended))
+  OR NEW.aeo_code IS NULL OR NEW.suspended IN (9e999, -9e999)
   OR (NEW.rowid <> -1 AND EXISTS (SELECT 1 FROM recognised_operator
                                    WHERE rowid = NEW.rowid AND aeo_code IS NOT NEW.aeo_code))
 BEGIN
-  SELECT RAISE(ABORT, 'recognised_operator: aeo_code must be text, and rowid not given');
+  SELECT RAISE(ABORT, 'recognised_operator: the key must be text, no column a BLOB, and rowid left alone');
 END;
 
 CREATE TRIGGER IF NOT EXISTS recognised_operator_refused_update BEFORE UPDATE ON recognised_operator
-WHEN typeof(NEW.aeo_code) <> 'text' OR NEW.rowid <> OLD.rowid
+WHEN 'blob' IN (typeof(NEW.aeo_code), typeof(NEW.country), typeof(NEW.programme), typeof(NEW.name),
+                typeof(NEW.valid_from), typeof(NEW.valid_until), typeof(NEW.suspended))
+  OR NEW.aeo_code IS NULL OR NEW.suspended IN (9e999, -9e999)
+  OR NEW.rowid <> OLD.rowid
 BEGIN
-  SELECT RAISE(ABORT, 'recognised_operator: aeo_code must be text, and rowid cannot change');
+  SELECT RAISE(ABORT, 'recognised_operator: the key must be text, no column a BLOB, and rowid left alone');
 END;
 
--- NULL is let through to the NOT NULL constraints here: under OR REPLACE they turn it into the column's default.
 CREATE TRIGGER IF NOT EXISTS mutual_recognition_refused_insert BEFORE INSERT ON mutual_recognition
 WHEN 'blob' IN (typeof(NEW.country), typeof(NEW.programme), typeof(NEW.direction), typeof(NEW.transport_modes),
-                typeof(NEW.effective_from))
-  OR instr(coalesce(NEW.country, '') || coalesce(NEW.programme, '') || coalesce(NEW.direction, '')
-           || coalesce(NEW.transport_modes, '') || coalesce(NEW.effective_from, ''), '|') > 0
-  OR (NEW.rowid <> -1 AND EXISTS (SELECT 1 FROM mutual_recognition
-                                   WHERE rowid = NEW.rowid AND NOT (country IS NEW.country
-                                     AND programme IS NEW.programme AND direction IS NEW.direction
-                                     AND transport_modes IS NEW.transport_modes
-                                     AND effective_from IS NEW.effective_from)))
+                typeof(NEW.effective_from), typeof(NEW.effective_to))
+  OR coalesce(instr(NEW.country, '|'), 0) + coalesce(instr(NEW.programme, '|'), 0) +
+     coalesce(instr(NEW.direction, '|'), 0) + coalesce(instr(NEW.transport_modes, '|'), 0) +
+     coalesce(instr(NEW.effective_from, '|'), 0) > 0
+  OR (NEW.rowid <> -1 AND EXISTS (SELECT 1 FROM mutual_recognition WHERE rowid = NEW.rowid AND NOT (
+          country IS NEW.country AND programme IS NEW.programme AND direction IS NEW.direction AND
+          transport_modes IS NEW.transport_modes AND effective_from IS NEW.effective_from)))
 BEGIN
-  SELECT RAISE(ABORT, 'mutual_recognition: key columns must be text without |, and rowid not given');
+  SELECT RAISE(ABORT, 'mutual_recognition: the key must be text without |, no column a BLOB, and rowid left alone');
 END;
 
 CREATE TRIGGER IF NOT EXISTS mutual_recognition_refused_update BEFORE UPDATE ON mutual_recognition
 WHEN 'blob' IN (typeof(NEW.country), typeof(NEW.programme), typeof(NEW.direction), typeof(NEW.transport_modes),
-                typeof(NEW.effective_from))
-  OR instr(coalesce(NEW.country, '') || coalesce(NEW.programme, '') || coalesce(NEW.direction, '')
-           || coalesce(NEW.transport_modes, '') || coalesce(NEW.effective_from, ''), '|') > 0
+                typeof(NEW.effective_from), typeof(NEW.effective_to))
+  OR coalesce(instr(NEW.country, '|'), 0) + coalesce(instr(NEW.programme, '|'), 0) +
+     coalesce(instr(NEW.direction, '|'), 0) + coalesce(instr(NEW.transport_modes, '|'), 0) +
+     coalesce(instr(NEW.effective_from, '|'), 0) > 0
   OR NEW.rowid <> OLD.rowid
 BEGIN
-  SELECT RAISE(ABORT, 'mutual_recognition: key columns must be text without |, and rowid cannot change');
+  SELECT RAISE(ABORT, 'mutual_recognition: the key must be text without |, no column a BLOB, and rowid left alone');
 END;
 
 CREATE TRIGGER IF NOT EXISTS control_order_refused_insert BEFORE INSERT ON control_order
-WHEN typeof(NEW.id) <> 'text'
+WHEN 'blob' IN (typeof(NEW.id), typeof(NEW.kind), typeof(NEW.basis), typeof(NEW.enterprise_id),
+                typeof(NEW.hs_prefix), typeof(NEW.origin_country), typeof(NEW.customs_office),
+                typeof(NEW.container_number), typeof(NEW.direction), typeof(NEW.valid_from), typeof(NEW.valid_to),
+                typeof(NEW.legal_basis), typeof(NEW.public_reason), typeof(NEW.confidential_reason))
+  OR NEW.id IS NULL
   OR (NEW.rowid <> -1 AND EXISTS (SELECT 1 FROM control_order WHERE rowid = NEW.rowid AND id IS NOT NEW.id))
 BEGIN
-  SELECT RAISE(ABORT, 'control_order: id must be text, and rowid not given');
+  SELECT RAISE(ABORT, 'control_order: the key must be text, no column a BLOB, and rowid left alone');
 END;
 
 CREATE TRIGGER IF NOT EXISTS control_order_refused_update BEFORE UPDATE ON control_order
-WHEN typeof(NEW.id) <> 'text' OR NEW.rowid <> OLD.rowid
+WHEN 'blob' IN (typeof(NEW.id), typeof(NEW.kind), typeof(NEW.basis), typeof(NEW.enterprise_id),
+                typeof(NEW.hs_prefix), typeof(NEW.origin_country), typeof(NEW.customs_office),
+                typeof(NEW.container_number), typeof(NEW.direction), typeof(NEW.valid_from), typeof(NEW.valid_to),
+                typeof(NEW.legal_basis), typeof(NEW.public_reason), typeof(NEW.confidential_reason))
+  OR NEW.id IS NULL
+  OR NEW.rowid <> OLD.rowid
 BEGIN
-  SELECT RAISE(ABORT, 'control_order: id must be text, and rowid cannot change');
+  SELECT RAISE(ABORT, 'control_order: the key must be text, no column a BLOB, and rowid left alone');
 END;
 
 -- enterprise ---------------------------------------------------------------------------------------------------------
@@ -172,7 +194,6 @@ END;
 CREATE TRIGGER IF NOT EXISTS enterprise_before_insert BEFORE INSERT ON enterprise
 WHEN EXISTS (SELECT 1 FROM enterprise WHERE customs_code = NEW.customs_code)
   OR EXISTS (SELECT 1 FROM enterprise WHERE social_credit_code = NEW.social_credit_code)
-  OR EXISTS (SELECT 1 FROM displaced_enterprise)
 BEGIN
   DELETE FROM displaced_enterprise;
   INSERT INTO displaced_enterprise

@@ -1,0 +1,28 @@
+//! Compiles the wire contract; needs no protoc on the machine.
+
+use std::{error::Error, fs, path::PathBuf};
+
+use prost::Message as _;
+
+const FILES: [&str; 5] = [
+    "greenlane/v1/audit_service.proto",
+    "greenlane/v1/decision.proto",
+    "greenlane/v1/facilitation_service.proto",
+    "greenlane/v1/priority_service.proto",
+    "greenlane/v1/registry_service.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    let folder = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    // What reflection serves and what JSON is read by.
+    fs::write(folder.join("greenlane.descriptors"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .codec_path("crate::service::codec::Codec")
+        // Their items are decoded one by one, so that a bad one is answered alone (service/lenient.rs).
+        .extern_path(".greenlane.v1.BatchDecideRequest", "crate::service::lenient::BatchDecideRequest")
+        .extern_path(".greenlane.v1.DecideStreamRequest", "crate::service::lenient::DecideStreamRequest")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

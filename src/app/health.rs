@@ -1,0 +1,101 @@
+//! Whether decisions can be had: told to gRPC health checks and to probes from one place.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::watch;
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tracing::{info, warn};
+
+use crate::{
+    domain::Freshness,
+    facilitation::{Facilitation, Moment},
+    upstream::follower::FeedStatus,
+};
+
+/// How often the age of the data is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The health of the process.
+#[derive(Debug)]
+pub struct Health {
+    facilitation: Arc<Facilitation>,
+    feed: Arc<FeedStatus>,
+    draining: AtomicBool,
+}
+
+impl Health {
+    /// Health that follows the registry.
+    pub fn new(facilitation: Arc<Facilitation>, feed: Arc<FeedStatus>) -> Self {
+        Self {
+            facilitation,
+            feed,
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Ready and not EXPIRED: stale data still decides, strictly.
+    pub fn is_serving(&self) -> bool {
+        let moment = Moment::now();
+        let age = self.feed.clock.age(moment.monotonic, moment.wall);
+        self.feed.is_ready()
+            && !self.draining.load(Ordering::Relaxed)
+            && self.facilitation.freshness(age) != Freshness::Expired
+    }
+
+    /// Whether a snapshot has been in force.
+    pub fn has_started(&self) -> bool {
+        self.feed.positions().borrow().is_some()
+    }
+
+    /// From now on nothing new is wanted.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Keeps gRPC health up to date until `stop` turns true. The reporter starts with every service NOT_SERVING.
+    pub async fn run(self: Arc<Self>, reporter: HealthReporter, mut stop: watch::Receiver<bool>) {
+        let mut told = false;
+        while !*stop.borrow() {
+            let serving = self.is_serving();
+            if serving != told {
+                report(&reporter, serving).await;
+                if serving {
+                    info!("serving");
+                } else {
+                    warn!("not serving");
+                }
+                told = serving;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                _ = stop.changed() => {}
+            }
+        }
+        report(&reporter, false).await;
+    }
+}
+
+/// The services that health checks may ask about; the empty name is the whole process.
+const SERVICES: [&str; 3] = [
+    "",
+    "greenlane.v1.FacilitationService",
+    "greenlane.v1.RegistryService",
+];
+
+/// Tells the state of every service.
+pub async fn report(reporter: &HealthReporter, serving: bool) {
+    let status = if serving {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
+    };
+    for service in SERVICES {
+        reporter.set_service_status(service, status).await;
+    }
+}

@@ -1,0 +1,66 @@
+//! `greenlane serve`
+
+use std::process::ExitCode;
+
+use super::{Context, output};
+use crate::app::{self, App, policies, secret, telemetry};
+
+/// Serve decisions over gRPC
+#[derive(Debug, clap::Args)]
+pub struct Serve {
+    /// Validate the configuration, print it with where each value came from, and exit
+    #[arg(long)]
+    check_config: bool,
+
+    /// Make a master secret for the draw in the data folder if there is none
+    #[arg(long)]
+    generate_secret: bool,
+}
+
+impl Serve {
+    /// Runs the command.
+    pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        let settings = context.settings();
+        if self.check_config {
+            telemetry::filter(&settings.log.level)?;
+            policies::read_book(settings.policy.directory())?;
+            return check_config(context);
+        }
+        telemetry::start(&settings.log)?;
+        let master_secret = secret::master_secret(settings, self.generate_secret)?;
+        // Requests run on threads of their own; this one only accepts, watches and waits.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            let app = App::build(settings, &master_secret).await?;
+            let stopped = app::stop_signal();
+            app.run_until(async {
+                if let Err(error) = stopped.await {
+                    tracing::error!(%error, "signals cannot be received: stopping");
+                }
+            })
+            .await
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn check_config(context: &Context) -> anyhow::Result<ExitCode> {
+    let rows = context.loaded.rows();
+    match context.output {
+        output::Format::Table => {
+            output::table(
+                &["key", "value", "source"],
+                rows.into_iter()
+                    .map(|(key, value, source)| [key.to_owned(), value, source]),
+            )?;
+        }
+        output::Format::Json => {
+            let entry =
+                |(key, value, source)| serde_json::json!({"key": key, "value": value, "source": source});
+            output::json(&rows.into_iter().map(entry).collect::<Vec<_>>())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,97 @@
+//! Draw keys by epoch, and the epoch and draw that a declaration keeps.
+
+use std::{fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
+use moka::sync::Cache;
+use thiserror::Error;
+
+use crate::{
+    domain::{Date, declaration::Declaration, identifier::DeclarationNumber},
+    policy::draw::{Draw, Epoch, EpochKey, MIN_SECRET_BYTES, MasterSecret, Subject},
+};
+
+/// Declarations whose first draw is remembered.
+const REMEMBERED: u64 = 1 << 18;
+
+/// Why a text is no master secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SecretError {
+    /// Not hexadecimal.
+    #[error("the master secret must be hexadecimal digits")]
+    NotHex,
+    /// Too short.
+    #[error("the master secret must have at least {MIN_SECRET_BYTES} bytes, {} hexadecimal digits", 2 * MIN_SECRET_BYTES)]
+    TooShort,
+}
+
+/// The keys to draw with, derived once an epoch.
+///
+/// A declaration that was decided before keeps its first epoch and subject, as long as this replica remembers it: a
+/// transport document that is sent later does not draw again.
+pub struct DrawKeys {
+    secret: MasterSecret,
+    keys: ArcSwap<Vec<(Epoch, EpochKey)>>,
+    first: Cache<u64, (Epoch, Draw)>,
+}
+
+impl fmt::Debug for DrawKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DrawKeys").finish_non_exhaustive()
+    }
+}
+
+impl DrawKeys {
+    /// Takes a master secret as hexadecimal digits; white space around it does not count.
+    pub fn from_hex(secret: &str) -> Result<Self, SecretError> {
+        let bytes = hex::decode(secret.trim()).map_err(|_| SecretError::NotHex)?;
+        let secret = MasterSecret::new(&bytes).ok_or(SecretError::TooShort)?;
+        Ok(Self {
+            secret,
+            keys: ArcSwap::default(),
+            first: Cache::new(REMEMBERED),
+        })
+    }
+
+    /// The draw of a declaration and the epoch it is of.
+    pub fn draw(&self, declaration: &Declaration, accepted_on: Date) -> (Epoch, Draw) {
+        let place = packed(&declaration.number);
+        if let Some(first) = self.first.get(&place) {
+            return first;
+        }
+        let epoch = Epoch::of(accepted_on);
+        let draw = self.with_key(epoch, |key| key.draw(&Subject::of(declaration)));
+        self.first.insert(place, (epoch, draw));
+        (epoch, draw)
+    }
+
+    fn with_key<T>(&self, epoch: Epoch, draw: impl FnOnce(&EpochKey) -> T) -> T {
+        let keys = self.keys.load();
+        if let Some((_, key)) = keys.iter().find(|(own, _)| *own == epoch) {
+            return draw(key);
+        }
+        drop(keys);
+        let key = self.secret.epoch_key(epoch);
+        // A few epochs at most: acceptance dates are days apart.
+        self.keys.rcu(|keys| {
+            let mut keys = Vec::clone(keys);
+            if !keys.iter().any(|(own, _)| *own == epoch) {
+                keys.push((epoch, key.clone()));
+            }
+            Arc::new(keys)
+        });
+        draw(&key)
+    }
+}
+
+/// A declaration number in 64 bits: 17 digits and one of four direction characters.
+fn packed(number: &DeclarationNumber) -> u64 {
+    let direction = match number.direction_character() {
+        b'0' => 0,
+        b'1' => 1,
+        b'I' => 2,
+        _ => 3,
+    };
+    let digits = number.as_bytes().iter().enumerate().filter(|&(at, _)| at != 8);
+    digits.fold(0, |sum, (_, &digit)| sum * 10 + u64::from(digit - b'0')) * 4 + direction
+}

@@ -1,0 +1,239 @@
+//! The use case: look up, draw, decide. Knows no transport.
+
+mod draws;
+mod simulate;
+
+pub use draws::{DrawKeys, SecretError};
+pub use simulate::{Override, Simulation};
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use arc_swap::{ArcSwap, Guard};
+use arrayvec::ArrayVec;
+use jiff::Timestamp;
+use smallvec::SmallVec;
+use thiserror::Error;
+
+use crate::{
+    domain::{
+        Date, Freshness,
+        decision::{Decision, InspectionBasis},
+        declaration::{Declaration, MAX_PARTIES},
+        identifier::{Country, EnterpriseId},
+    },
+    policy::{Facts, Parameters, PartyFacts, Policy, PolicyBook, decide, draw::Epoch},
+    registry::{Age, FreshnessClock, FreshnessLimits, Generation, PartyIdentifiers, Registry, Rules, View},
+};
+
+/// One instant, by every clock that a decision needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// For ages.
+    pub monotonic: Instant,
+    /// For ages, where the machine slept.
+    pub wall: SystemTime,
+    /// For the answer.
+    pub timestamp: Timestamp,
+}
+
+impl Moment {
+    /// Reads the clocks.
+    pub fn now() -> Self {
+        let wall = SystemTime::now();
+        Self {
+            monotonic: Instant::now(),
+            wall,
+            timestamp: Timestamp::try_from(wall).unwrap_or(Timestamp::MAX),
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum DecideError {
+    /// No registry data yet.
+    #[error("the registry is not loaded yet")]
+    NotReady,
+    /// The acceptance date is before the first policy.
+    #[error("no policy applies to the acceptance date")]
+    NoPolicy,
+}
+
+/// A decision with everything the answer says of how it came about. Borrows from the data it was made of.
+#[derive(Debug)]
+pub struct Outcome<'a> {
+    /// The decision.
+    pub decision: Decision<'a>,
+    /// Under which policy.
+    pub policy: &'a Policy,
+    /// With which parameters.
+    pub parameters: &'a Parameters,
+    /// On which registry data: the store's epoch.
+    pub epoch: &'a str,
+    /// On which registry data: the last change in it.
+    pub sequence: u64,
+    /// How old that was.
+    pub age: Age,
+    /// What that age means.
+    pub freshness: Freshness,
+    /// When.
+    pub decided_at: Timestamp,
+    /// In which draw epoch; set when the basis is RANDOM.
+    pub draw_epoch: Option<Epoch>,
+}
+
+/// Everything that a decision takes its facts from.
+#[derive(Debug)]
+pub struct Facilitation {
+    registry: Arc<Registry>,
+    policies: ArcSwap<PolicyBook>,
+    freshness: FreshnessLimits,
+    draws: DrawKeys,
+}
+
+impl Facilitation {
+    /// Puts the parts together.
+    pub fn new(
+        registry: Arc<Registry>,
+        policies: PolicyBook,
+        freshness: FreshnessLimits,
+        draws: DrawKeys,
+    ) -> Self {
+        Self {
+            registry,
+            policies: ArcSwap::from_pointee(policies),
+            freshness,
+            draws,
+        }
+    }
+
+    /// The policies and parameters in force.
+    pub fn policies(&self) -> Guard<Arc<PolicyBook>> {
+        self.policies.load()
+    }
+
+    /// Puts other policies and parameters in force, whole.
+    pub fn replace_policies(&self, policies: PolicyBook) {
+        self.policies.store(Arc::new(policies));
+    }
+
+    /// What an age of the data means.
+    pub fn freshness(&self, age: Age) -> Freshness {
+        self.freshness.of(age)
+    }
+
+    /// The ages at which data stops being FRESH and STALE.
+    pub fn freshness_limits(&self) -> FreshnessLimits {
+        self.freshness
+    }
+
+    /// Decides a declaration that was accepted at that instant, and hands the outcome to `answer`.
+    pub fn decide<T>(
+        &self,
+        declaration: &Declaration,
+        accepted_at: Timestamp,
+        clock: &FreshnessClock,
+        moment: &Moment,
+        answer: impl FnOnce(Outcome<'_>) -> T,
+    ) -> Result<T, DecideError> {
+        let generation = self.registry.borrowed();
+        let generation = generation.as_ref().ok_or(DecideError::NotReady)?;
+        let book = self.policies.load();
+        let accepted_on = Date::of(accepted_at);
+        let policy = book.on(accepted_on).ok_or(DecideError::NoPolicy)?;
+        let looked_up = LookedUp::read(generation, |view| look_up(view, declaration));
+        let age = clock.age(moment.monotonic, moment.wall);
+        let freshness = self.freshness.of(age);
+        let facts = looked_up.facts(declaration, accepted_on, moment.timestamp, freshness);
+        let (epoch, draw) = self.draws.draw(declaration, accepted_on);
+        let decision = decide(policy, &book.parameters, &facts, Some(draw));
+        let draw_epoch = (decision.inspection.basis == InspectionBasis::Random).then_some(epoch);
+        Ok(answer(Outcome {
+            decision,
+            policy,
+            parameters: &book.parameters,
+            epoch: generation.epoch(),
+            sequence: looked_up.sequence,
+            age,
+            freshness,
+            decided_at: moment.timestamp,
+            draw_epoch,
+        }))
+    }
+}
+
+type Parties = ArrayVec<PartyFacts, MAX_PARTIES>;
+
+/// What the registry gave for one declaration, all of one commit.
+struct LookedUp {
+    parties: Parties,
+    rules: Guard<Arc<Rules>>,
+    sequence: u64,
+}
+
+fn look_up(view: View<'_>, declaration: &Declaration) -> Parties {
+    let party = |id: &EnterpriseId| match id {
+        EnterpriseId::Customs(_) | EnterpriseId::SocialCredit(_) => PartyFacts {
+            enterprise: view.enterprise(id),
+            operator: None,
+        },
+        EnterpriseId::Foreign(code) => PartyFacts {
+            enterprise: None,
+            operator: view.operator(code),
+        },
+    };
+    declaration.parties.iter().map(|sent| party(&sent.id)).collect()
+}
+
+impl LookedUp {
+    fn read(generation: &Generation, mut parties: impl FnMut(View<'_>) -> Parties) -> Self {
+        let ((parties, rules), sequence) = generation.read(|view| (parties(view), view.rules()));
+        Self {
+            parties,
+            rules,
+            sequence,
+        }
+    }
+
+    fn facts<'a>(
+        &'a self,
+        declaration: &'a Declaration,
+        accepted_on: Date,
+        decided_at: Timestamp,
+        freshness: Freshness,
+    ) -> Facts<'a> {
+        let identifiers = declaration
+            .parties
+            .iter()
+            .zip(&self.parties)
+            .map(|(sent, found)| PartyIdentifiers {
+                sent: sent.id,
+                registered: found
+                    .enterprise
+                    .as_ref()
+                    .map(|own| (own.customs_code, own.social_credit_code)),
+            });
+        let identifiers = identifiers.collect();
+        let mut countries = SmallVec::<[Country; 2]>::new();
+        for operator in self.parties.iter().filter_map(|party| party.operator.as_ref()) {
+            if !countries.contains(&operator.country) {
+                countries.push(operator.country);
+            }
+        }
+        Facts {
+            declaration,
+            parties: self.parties.clone(),
+            arrangements: countries
+                .iter()
+                .map(|&country| self.rules.arrangements(country))
+                .collect(),
+            orders: self.rules.matching(declaration, &identifiers, decided_at),
+            accepted_on,
+            decided_at,
+            freshness,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Routes a call to its service by path, under the caller's deadline.
+
+use std::{convert::Infallible, future::Future, pin::Pin};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tonic::{Status, body::Body, server::NamedService};
+use tower_service::Service;
+
+use super::{
+    deadline::Deadline,
+    pb::{
+        facilitation_service_server::FacilitationServiceServer,
+        registry_service_server::RegistryServiceServer,
+    },
+    status::{Refusal, Violations},
+};
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+/// Every service of one process. A clone a connection.
+///
+/// PriorityService and AuditService are in the contract and not here yet: their methods answer UNIMPLEMENTED, as any
+/// unknown one does.
+#[derive(Debug, Clone)]
+pub struct Dispatch<F, R, H, V1, V1Alpha> {
+    /// FacilitationService.
+    pub facilitation: FacilitationServiceServer<F>,
+    /// RegistryService.
+    pub registry: RegistryServiceServer<R>,
+    /// `grpc.health.v1.Health`
+    pub health: H,
+    /// `grpc.reflection.v1.ServerReflection`
+    pub reflection: V1,
+    /// `grpc.reflection.v1alpha.ServerReflection`, for clients that know only that.
+    pub reflection_v1alpha: V1Alpha,
+}
+
+/// A tonic service over hyper's body.
+pub trait GrpcService:
+    Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+    + NamedService
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> GrpcService for S where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+        + NamedService
+        + Clone
+        + Send
+        + 'static
+{
+}
+
+impl<F, R, H, V1, V1Alpha> hyper::service::Service<Request<Incoming>> for Dispatch<F, R, H, V1, V1Alpha>
+where
+    FacilitationServiceServer<F>: GrpcService,
+    RegistryServiceServer<R>: GrpcService,
+    H: GrpcService,
+    V1: GrpcService,
+    V1Alpha: GrpcService,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, mut request: Request<Incoming>) -> Answer {
+        let deadline = match Deadline::from_headers(request.headers()) {
+            Ok(deadline) => deadline,
+            Err(_) => {
+                let violations =
+                    Violations::of("grpc-timeout", "must be 1 to 8 digits and one of H M S m u n");
+                return refused(Refusal::Invalid(violations).into());
+            }
+        };
+        let Some(deadline) = deadline else {
+            return self.route(request);
+        };
+        if deadline.0 <= tokio::time::Instant::now() {
+            return refused(Refusal::DeadlineExceeded.into());
+        }
+        // Streams outlive this future; they take the deadline from here.
+        request.extensions_mut().insert(deadline);
+        let answer = self.route(request);
+        Box::pin(async move {
+            match tokio::time::timeout_at(deadline.0, answer).await {
+                Ok(answered) => answered,
+                Err(_) => Ok(Status::from(Refusal::DeadlineExceeded).into_http()),
+            }
+        })
+    }
+}
+
+impl<F, R, H, V1, V1Alpha> Dispatch<F, R, H, V1, V1Alpha>
+where
+    FacilitationServiceServer<F>: GrpcService,
+    RegistryServiceServer<R>: GrpcService,
+    H: GrpcService,
+    V1: GrpcService,
+    V1Alpha: GrpcService,
+{
+    fn route(&self, request: Request<Incoming>) -> Answer {
+        let service = request
+            .uri()
+            .path()
+            .trim_start_matches('/')
+            .split('/')
+            .next()
+            .unwrap_or_default();
+        // The one that matters stands first.
+        if service == FacilitationServiceServer::<F>::NAME {
+            call(&self.facilitation, request)
+        } else if service == RegistryServiceServer::<R>::NAME {
+            call(&self.registry, request)
+        } else if service == H::NAME {
+            call(&self.health, request)
+        } else if service == V1::NAME {
+            call(&self.reflection, request)
+        } else if service == V1Alpha::NAME {
+            call(&self.reflection_v1alpha, request)
+        } else {
+            refused(Status::unimplemented("this replica does not serve that method"))
+        }
+    }
+}
+
+fn call<S: GrpcService>(service: &S, request: Request<Incoming>) -> Answer {
+    // Generated services are always ready: they have no queue of their own.
+    let answer = service.clone().call(request);
+    Box::pin(answer)
+}
+
+fn refused(status: Status) -> Answer {
+    Box::pin(std::future::ready(Ok(status.into_http())))
+}
