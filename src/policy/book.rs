@@ -84,10 +84,9 @@ impl PolicyBook {
         }
         let mut ids: Vec<_> = policies.iter().map(|policy| policy.id()).collect();
         ids.sort_unstable();
-        if let Some(pair) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        if let Some((twice, _)) = ids.iter().zip(ids.iter().skip(1)).find(|(one, next)| one == next) {
             return Err(BookError::Contradiction(format!(
-                "two files give the policy {}",
-                pair[0]
+                "two files give the policy {twice}"
             )));
         }
         for policy in &policies {

@@ -372,7 +372,7 @@ impl Uplift {
     }
 }
 
-fn refuse(key: &str, problem: impl ToString) -> ParametersError {
+fn refuse(key: &str, problem: impl std::fmt::Display) -> ParametersError {
     ParametersError::Value {
         key: key.to_owned(),
         problem: problem.to_string(),

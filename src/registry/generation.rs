@@ -22,7 +22,7 @@ use super::{
 };
 use crate::domain::{
     CreditTier, Date,
-    enterprise::{CreditRecord, Enterprise, RegisteredEnterprise, Schedule, ScheduledTier},
+    enterprise::{CreditRecord, Enterprise, RegisteredEnterprise, Schedule},
     identifier::{AeoCode, CustomsCode, EnterpriseId, SocialCreditCode},
     order::ControlOrder,
     recognition::{Arrangement, RecognisedOperator},
@@ -130,7 +130,7 @@ impl Generation {
     pub fn read<T>(&self, mut read: impl FnMut(View<'_>) -> T) -> (T, u64) {
         for _ in 0..OPTIMISTIC_READS {
             let before = self.commits.load(Ordering::Acquire);
-            if before % 2 == 0 {
+            if before.is_multiple_of(2) {
                 let found = read(View(self));
                 let sequence = self.sequence.load(Ordering::Acquire);
                 fence(Ordering::Acquire);
@@ -268,13 +268,13 @@ impl Generation {
     fn apply(&self, writer: &mut Writer, change: &Change) {
         match &change.row {
             Keyed::Enterprise(enterprise) => {
-                self.put_enterprise(writer, enterprise, change.unreadable.is_some())
+                self.put_enterprise(writer, enterprise, change.unreadable.is_some());
             }
             Keyed::EnterpriseGone(code) => self.take_enterprise(writer, *code),
             Keyed::Scheduled(code, scheduled) => self.schedule(writer, *code, |writer, entry| {
                 entry.unreadable.retain(|key| *key != change.key);
                 take_scheduled(writer, *code, entry, Some(scheduled.effective_from));
-                writer.digest.add(digest::scheduled(*code, scheduled));
+                writer.digest.add(digest::scheduled(*code, *scheduled));
                 entry.changes.push(*scheduled);
                 entry.changes.sort();
             }),
@@ -410,9 +410,7 @@ fn take_scheduled(writer: &mut Writer, code: CustomsCode, entry: &mut ScheduleEn
     entry.changes.retain(|own| {
         let gone = Some(own.effective_from) == date;
         if gone {
-            writer
-                .digest
-                .take(digest::scheduled(code, &ScheduledTier { ..*own }));
+            writer.digest.take(digest::scheduled(code, *own));
         }
         !gone
     });

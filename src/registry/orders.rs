@@ -30,7 +30,12 @@ pub struct PartyIdentifiers {
 impl PartyIdentifiers {
     fn each(&self) -> impl Iterator<Item = &str> {
         let (customs, social) = match &self.registered {
-            Some((customs, social)) => (Some(customs.as_str()), social.as_ref().map(|code| code.as_str())),
+            Some((customs, social)) => (
+                Some(customs.as_str()),
+                social
+                    .as_ref()
+                    .map(super::super::domain::identifier::SocialCreditCode::as_str),
+            ),
             None => (None, None),
         };
         std::iter::once(self.sent.as_str()).chain(customs).chain(social)

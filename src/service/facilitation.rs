@@ -1,4 +1,4 @@
-//! FacilitationService: what clearance systems call.
+//! `FacilitationService`: what clearance systems call.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -114,7 +114,7 @@ impl FacilitationRpc {
         if let Ok(Ok(_)) = tokio::time::timeout_at(limit, positions.wait_for(reached)).await {
             return Ok(());
         }
-        Err(self.not_reached(
+        Err(Self::not_reached(
             &positions,
             wanted,
             deadline.is_some_and(|deadline| deadline.0 <= bound),
@@ -122,7 +122,6 @@ impl FacilitationRpc {
     }
 
     fn not_reached(
-        &self,
         positions: &watch::Receiver<Option<Position>>,
         wanted: &pb::RegistryVersion,
         deadline_first: bool,
@@ -165,7 +164,7 @@ fn reaches(position: &Position, wanted: &pb::RegistryVersion) -> bool {
     *position.epoch == *wanted.epoch && position.sequence >= wanted.sequence
 }
 
-/// A UUIDv7: sorts by time, unique without any shared counter.
+/// A `UUIDv7`: sorts by time, unique without any shared counter.
 fn decision_id(moment: &Moment) -> String {
     let milliseconds = u64::try_from(moment.timestamp.as_millisecond()).unwrap_or_default();
     let random: [u8; 10] = rand::random();
@@ -265,7 +264,7 @@ impl pb::facilitation_service_server::FacilitationService for FacilitationRpc {
                     .as_ref()
                     .is_some_and(|position| reaches(position, wanted))
             {
-                return Err(self.not_reached(&positions, wanted, deadline_first));
+                return Err(Self::not_reached(&positions, wanted, deadline_first));
             }
             self.decide(request, &valid, &moment)
         };
@@ -378,12 +377,9 @@ where
         loop {
             let next = match deadline {
                 None => requests.message().await,
-                Some(deadline) => match tokio::time::timeout_at(deadline.0, requests.message()).await {
-                    Ok(next) => next,
-                    Err(_) => {
-                        yield Err(Refusal::DeadlineExceeded.into());
-                        return;
-                    }
+                Some(deadline) => if let Ok(next) = tokio::time::timeout_at(deadline.0, requests.message()).await { next } else {
+                    yield Err(Refusal::DeadlineExceeded.into());
+                    return;
                 },
             };
             let (correlation_id, answered) = match next {

@@ -227,12 +227,12 @@ impl Checker<'_> {
         // A path is put together only for a violation.
         let role = PartyRole::from_number(sent.role);
         if role.is_none() {
-            let rule = if sent.role == 0 {
+            let problem = if sent.role == 0 {
                 "is required".to_owned()
             } else {
                 format!("{} is no value of this enum", sent.role)
             };
-            self.violations.add(format!("parties[{index}].role"), rule);
+            self.violations.add(format!("parties[{index}].role"), problem);
         }
         let (name, text) = match &sent.identifier {
             None => {
@@ -255,7 +255,7 @@ impl Checker<'_> {
         let id = id
             .map_err(|error| {
                 self.violations
-                    .add(format!("parties[{index}].{name}"), error.to_string())
+                    .add(format!("parties[{index}].{name}"), error.to_string());
             })
             .ok()?;
         let role = role?;
@@ -344,7 +344,7 @@ pub struct ValidSimulation {
     pub known_at: Option<Timestamp>,
 }
 
-/// Checks a simulation against every rule. `policy_known` says whether its policy_id, where one is sent, exists.
+/// Checks a simulation against every rule. `policy_known` says whether its `policy_id`, where one is sent, exists.
 pub fn simulation(
     sent: &pb::SimulateRequest,
     now: Timestamp,

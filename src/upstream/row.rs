@@ -141,6 +141,24 @@ pub fn gone(entity: Entity, key: &str) -> Change {
     }
 }
 
+/// A row that was put and of which nothing but the key can be read: the strictest reading of it.
+pub fn unreadable(entity: Entity, key: &str) -> Change {
+    let parts: Vec<&str> = key.split('|').collect();
+    let column = |name: &&str| {
+        let place = entity.key_columns().iter().position(|own| own == name);
+        place
+            .and_then(|place| parts.get(place))
+            .map_or(Column::Null, |part| Column::Text((*part).into()))
+    };
+    let columns: Vec<_> = entity.columns().iter().map(column).collect();
+    let change = put(entity, &columns);
+    Change {
+        key: key.to_owned(),
+        unreadable: Some("the row cannot be read".to_owned()),
+        ..change
+    }
+}
+
 /// Reads a change log's JSON row into columns in the order of [`Entity::columns`]; `None` when it is no JSON object.
 pub fn columns_of_json(entity: Entity, json: &str) -> Option<Vec<Column<'static>>> {
     let serde_json::Value::Object(mut object) = serde_json::from_str(json).ok()? else {
@@ -459,9 +477,11 @@ mod tests {
                 &columns_of_json(Entity::ControlOrder, &row).expect("an object"),
             )
         };
-        let order = |change: &Change| match &change.row {
-            Keyed::Order(order) => Arc::clone(order),
-            other => panic!("{other:?}"),
+        let order = |change: &Change| {
+            let Keyed::Order(order) = &change.row else {
+                panic!("{change:?}")
+            };
+            Arc::clone(order)
         };
         let good = json("INSPECT", "\"8471\"", "null");
         assert_eq!(
