@@ -76,10 +76,15 @@ impl Rules {
     pub fn matching(
         &self,
         declaration: &Declaration,
-        parties: &ArrayVec<PartyIdentifiers, MAX_PARTIES>,
+        parties: impl FnOnce() -> ArrayVec<PartyIdentifiers, MAX_PARTIES>,
         at: Timestamp,
     ) -> SmallVec<[&ControlOrder; 4]> {
-        self.orders.matching(declaration, parties, at)
+        // Most of the time there are few orders or none; the identifiers are only collected for some.
+        if self.orders.orders.is_empty() {
+            SmallVec::new()
+        } else {
+            self.orders.matching(declaration, &parties(), at)
+        }
     }
 }
 
@@ -135,9 +140,6 @@ impl OrderIndex {
         parties: &ArrayVec<PartyIdentifiers, MAX_PARTIES>,
         at: Timestamp,
     ) -> SmallVec<[&ControlOrder; 4]> {
-        if self.orders.is_empty() {
-            return SmallVec::new();
-        }
         let mut places = SmallVec::<[u32; 16]>::new();
         let is_party = |id: &str| parties.iter().any(|party| party.each().any(|own| own == id));
         let mut consider = |candidates: Option<&Places>| {
