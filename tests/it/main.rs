@@ -5,5 +5,8 @@
 
 mod support;
 
+/// What the evaluation holds over generated facts: better tiers, more parties, other orders, the same inputs.
+mod properties;
+
 /// What any request whatsoever is answered with: a decision, or the fields that are wrong.
 mod requests;
