@@ -10,3 +10,15 @@ mod properties;
 
 /// What any request whatsoever is answered with: a decision, or the fields that are wrong.
 mod requests;
+
+/// What each decree gives each tier, from its first instant on, and which acceptance times are taken.
+mod decrees;
+
+/// The random draw: realized shares, and that nothing re-rolls.
+mod draws;
+
+/// The registry against its store: readiness, identifiers, dates, bad rows, whole commits, restores, replicas.
+mod registry;
+
+/// Policies and parameters that change while the server runs.
+mod reload;
