@@ -162,7 +162,7 @@ fn customs_code(number: usize, of: usize) -> CustomsCode {
 /// One enterprise in ten was registered before the codes came.
 fn social_credit_code(number: usize) -> Option<SocialCreditCode> {
     const ALPHABET: &[u8; 31] = b"0123456789ABCDEFGHJKLMNPQRTUWXY";
-    if number % 10 == 0 {
+    if number.is_multiple_of(10) {
         return None;
     }
     let mut code = format!("91{:06}MA{number:07}", 110_000 + number % 500_000);
@@ -197,7 +197,7 @@ fn enterprise(number: usize, of: usize) -> Enterprise {
             credit_tier,
             tier_effective_from: parse::<Date>("2024-01-01").plus_days((number % 365) as i32),
             tier_valid_until: certified.then(|| parse::<Date>("2028-01-01").plus_days((number % 365) as i32)),
-            suspended: number % 2_000 == 0,
+            suspended: number.is_multiple_of(2_000),
         },
     }
 }
