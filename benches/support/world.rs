@@ -568,7 +568,7 @@ impl World {
                 Facts {
                     declaration,
                     arrangements,
-                    orders: rules.matching(declaration, &identifiers, self.moment.timestamp),
+                    orders: rules.matching(declaration, || identifiers, self.moment.timestamp),
                     parties,
                     accepted_on: Date::of(self.moment.timestamp),
                     decided_at: self.moment.timestamp,
