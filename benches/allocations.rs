@@ -1,5 +1,16 @@
 //! Allocations of each part of a decision and of the whole. A program of its own: the counter is an allocator.
 
+#![allow(
+    unreachable_pub,
+    clippy::pedantic,
+    clippy::wildcard_enum_match_arm,
+    clippy::print_stdout,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a bench stops at what it did not expect"
+)]
+
 #[allow(dead_code, reason = "memory and controls are the other program's")]
 mod support;
 

@@ -3,6 +3,17 @@
 //! `cargo bench --bench decision` prints a table; `-- --output json` JSON. With `--count` it runs loops for callgrind to
 //! count their instructions (see instructions.sh) and prints nothing.
 
+#![allow(
+    unreachable_pub,
+    clippy::pedantic,
+    clippy::wildcard_enum_match_arm,
+    clippy::print_stdout,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a bench stops at what it did not expect"
+)]
+
 mod support;
 
 use std::time::Instant;
