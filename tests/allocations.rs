@@ -6,6 +6,7 @@
 //! on a declaration also remembers its draw.
 
 #![allow(
+    clippy::print_stdout,
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,

@@ -1,10 +1,14 @@
 //! The command line: one file a command, each a thin client of the library or of the gRPC API.
 
 mod client;
+mod completions;
 mod decide;
 mod decision;
 mod demo;
+mod enterprise;
+mod order;
 pub mod output;
+mod policy;
 mod serve;
 mod status;
 
@@ -55,6 +59,10 @@ enum Command {
     /// Fill an empty store with a sample register, serve, decide sample declarations and keep serving
     Demo,
     Serve(serve::Serve),
+    Enterprise(enterprise::Enterprise),
+    Order(order::Order),
+    Policy(policy::Policy),
+    Completions(completions::Completions),
     Decide(Box<decide::Decide>),
     /// Show the state of a running server: registry, freshness, policies
     Status,
@@ -83,6 +91,10 @@ pub fn run() -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Demo => demo::run(&context),
         Command::Serve(command) => command.run(&context),
+        Command::Enterprise(command) => command.run(&context),
+        Command::Order(command) => command.run(&context),
+        Command::Policy(command) => command.run(&context),
+        Command::Completions(command) => command.run(&context),
         Command::Decide(command) => command.run(&context),
         Command::Status => status::run(&context),
     }
