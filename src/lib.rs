@@ -14,7 +14,7 @@
 //! - [`registry`]: every enterprise in memory, with one writer.
 //! - [`facilitation`]: the use case: look up, draw, decide.
 //! - [`upstream`]: the stores that feed the registry.
-//! - [`service`]: gRPC.
+//! - [`service`]: the gRPC services.
 //! - [`app`]: settings, wiring, supervision.
 //! - [`cli`]: the commands.
 //!

@@ -5,6 +5,13 @@
 //! reasons make it two). Lookup and core make the same one when the declaration was drawn before; the first decision
 //! on a declaration also remembers its draw.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at what it did not expect"
+)]
+
 #[path = "it/support/facts.rs"]
 mod facts;
 #[path = "it/support/replica.rs"]

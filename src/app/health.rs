@@ -58,7 +58,7 @@ impl Health {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Keeps gRPC health up to date until `stop` turns true. The reporter starts with every service NOT_SERVING.
+    /// Keeps gRPC health up to date until `stop` turns true. The reporter starts with every service `NOT_SERVING`.
     pub async fn run(self: Arc<Self>, reporter: HealthReporter, mut stop: watch::Receiver<bool>) {
         let mut told = false;
         while !*stop.borrow() {

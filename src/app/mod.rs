@@ -260,7 +260,8 @@ fn follow(
         .spawn(move || {
             runtime.block_on(follower.run(stop));
             // Nobody waits any more only when the process ends.
-            let _ = ended.send(());
+            // Nobody waits any more only when the process ends.
+            let _waiting = ended.send(());
         })?;
     Ok(async move {
         let finished = wait.await;

@@ -40,7 +40,7 @@ fn read(file: &Path) -> anyhow::Result<String> {
     let metadata = fs::metadata(file).with_context(|| file.display().to_string())?;
     let mode = metadata.permissions().mode() & 0o777;
     ensure!(
-        mode & 0o077 == 0,
+        mode.trailing_zeros() >= 6,
         "{}: mode {mode:04o} lets others read the secret; set it to 0600",
         file.display()
     );

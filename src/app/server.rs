@@ -1,7 +1,7 @@
 //! The gRPC server: one acceptor hands sockets round-robin to one single-threaded runtime a core.
 //!
 //! A multi-threaded runtime costs about twice the CPU a call: the woken connection task jumps the queue and writes
-//! reply by reply. An own accept loop also spreads few connections evenly, which SO_REUSEPORT does not, and leaves
+//! reply by reply. An own accept loop also spreads few connections evenly, which `SO_REUSEPORT` does not, and leaves
 //! shutdown (GOAWAY, then a bounded wait) in our hands.
 
 use std::{
@@ -159,7 +159,7 @@ impl Server {
                     if let Ok(socket) = socket.into_std() {
                         self.open.fetch_add(1, Ordering::Relaxed);
                         // A worker ends only after draining, when nothing is accepted any more.
-                        let _ = self.workers[turn % self.workers.len()].sockets.send(socket);
+                        drop(self.workers[turn % self.workers.len()].sockets.send(socket));
                         turn = turn.wrapping_add(1);
                     }
                 }
@@ -240,12 +240,9 @@ impl<S: ConnectionService> Connections<S> {
                 ended = connection.as_mut() => ended,
                 () = async { drop(drain.wait_for(|&drain| drain).await) } => {
                     connection.as_mut().graceful_shutdown();
-                    match tokio::time::timeout(deadline, connection).await {
-                        Ok(ended) => ended,
-                        Err(_) => {
-                            warn!("calls were still in flight at drain.deadline: connection closed");
-                            return;
-                        }
+                    if let Ok(ended) = tokio::time::timeout(deadline, connection).await { ended } else {
+                        warn!("calls were still in flight at drain.deadline: connection closed");
+                        return;
                     }
                 }
             };

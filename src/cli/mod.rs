@@ -1,7 +1,12 @@
 //! The command line: one file a command, each a thin client of the library or of the gRPC API.
 
+mod client;
+mod decide;
+mod decision;
+mod demo;
 pub mod output;
 mod serve;
+mod status;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -17,7 +22,7 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Overrides one setting, such as --set server.grpc_addr=127.0.0.1:6000
+    /// Overrides one setting, such as --set `server.grpc_addr=127.0.0.1:6000`
     #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
 
@@ -47,7 +52,12 @@ impl Context {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Fill an empty store with a sample register, serve, decide sample declarations and keep serving
+    Demo,
     Serve(serve::Serve),
+    Decide(Box<decide::Decide>),
+    /// Show the state of a running server: registry, freshness, policies
+    Status,
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -71,6 +81,9 @@ pub fn run() -> anyhow::Result<ExitCode> {
         output: cli.output,
     };
     match cli.command {
+        Command::Demo => demo::run(&context),
         Command::Serve(command) => command.run(&context),
+        Command::Decide(command) => command.run(&context),
+        Command::Status => status::run(&context),
     }
 }

@@ -48,3 +48,15 @@ where
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(line(&serde_json::to_string_pretty(value)?)?)
 }
+
+/// A term of the contract without its prefix: `LANE_GREEN` is GREEN.
+pub fn term(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_owned()
+}
+
+/// A wire instant as text.
+pub fn instant(at: &prost_types::Timestamp) -> String {
+    jiff::Timestamp::new(at.seconds, at.nanos)
+        .map(|at| at.to_string())
+        .unwrap_or_default()
+}

@@ -7,7 +7,7 @@ use crate::app::{self, App, policies, secret, telemetry};
 
 /// Serve decisions over gRPC
 #[derive(Debug, clap::Args)]
-pub struct Serve {
+pub(super) struct Serve {
     /// Validate the configuration, print it with where each value came from, and exit
     #[arg(long)]
     check_config: bool,
@@ -19,7 +19,7 @@ pub struct Serve {
 
 impl Serve {
     /// Runs the command.
-    pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let settings = context.settings();
         if self.check_config {
             telemetry::filter(&settings.log.level)?;

@@ -44,13 +44,13 @@ macro_rules! fixed_identifier {
     };
 }
 
-fn upper_alphanumeric(byte: &u8) -> bool {
+fn upper_alphanumeric(byte: u8) -> bool {
     byte.is_ascii_digit() || byte.is_ascii_uppercase()
 }
 
 fixed_identifier! {
     /// Customs registration code: 10 characters, digits and capital letters, no check digit.
-    CustomsCode[10], "must be 10 characters 0-9 A-Z", |bytes| bytes.iter().all(upper_alphanumeric)
+    CustomsCode[10], "must be 10 characters 0-9 A-Z", |bytes| bytes.iter().copied().all(upper_alphanumeric)
 }
 
 fixed_identifier! {
@@ -209,7 +209,7 @@ impl FromStr for ParsedAeoCode {
         let bytes = code.as_bytes();
         let well_formed = (3..=32).contains(&bytes.len())
             && bytes[..2].iter().all(u8::is_ascii_uppercase)
-            && bytes[2..].iter().all(upper_alphanumeric);
+            && bytes[2..].iter().copied().all(upper_alphanumeric);
         if !well_formed {
             return Err(FORM);
         }

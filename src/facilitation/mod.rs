@@ -144,10 +144,21 @@ impl Facilitation {
         let book = self.policies.load();
         let accepted_on = Date::of(accepted_at);
         let policy = book.on(accepted_on).ok_or(DecideError::NoPolicy)?;
-        let looked_up = LookedUp::read(generation, |view| look_up(view, declaration));
+        let LookedUp {
+            parties,
+            rules,
+            sequence,
+        } = LookedUp::read(generation, |view| look_up(view, declaration));
         let age = clock.age(moment.monotonic, moment.wall);
         let freshness = self.freshness.of(age);
-        let facts = looked_up.facts(declaration, accepted_on, moment.timestamp, freshness);
+        let facts = facts(
+            declaration,
+            parties,
+            &rules,
+            accepted_on,
+            moment.timestamp,
+            freshness,
+        );
         let (epoch, draw) = self.draws.draw(declaration, accepted_on);
         let decision = decide(policy, &book.parameters, &facts, Some(draw));
         let draw_epoch = (decision.inspection.basis == InspectionBasis::Random).then_some(epoch);
@@ -156,7 +167,7 @@ impl Facilitation {
             policy,
             parameters: &book.parameters,
             epoch: generation.epoch(),
-            sequence: looked_up.sequence,
+            sequence,
             age,
             freshness,
             decided_at: moment.timestamp,
@@ -174,6 +185,17 @@ struct LookedUp {
     sequence: u64,
 }
 
+impl LookedUp {
+    fn read(generation: &Generation, mut parties: impl FnMut(View<'_>) -> Parties) -> Self {
+        let ((parties, rules), sequence) = generation.read(|view| (parties(view), view.rules()));
+        Self {
+            parties,
+            rules,
+            sequence,
+        }
+    }
+}
+
 fn look_up(view: View<'_>, declaration: &Declaration) -> Parties {
     let party = |id: &EnterpriseId| match id {
         EnterpriseId::Customs(_) | EnterpriseId::SocialCredit(_) => PartyFacts {
@@ -188,52 +210,44 @@ fn look_up(view: View<'_>, declaration: &Declaration) -> Parties {
     declaration.parties.iter().map(|sent| party(&sent.id)).collect()
 }
 
-impl LookedUp {
-    fn read(generation: &Generation, mut parties: impl FnMut(View<'_>) -> Parties) -> Self {
-        let ((parties, rules), sequence) = generation.read(|view| (parties(view), view.rules()));
-        Self {
-            parties,
-            rules,
-            sequence,
+/// The facts of a declaration, with the orders and arrangements that concern it.
+fn facts<'a>(
+    declaration: &'a Declaration,
+    parties: Parties,
+    rules: &'a Rules,
+    accepted_on: Date,
+    decided_at: Timestamp,
+    freshness: Freshness,
+) -> Facts<'a> {
+    let identifiers = declaration
+        .parties
+        .iter()
+        .zip(&parties)
+        .map(|(sent, found)| PartyIdentifiers {
+            sent: sent.id,
+            registered: found
+                .enterprise
+                .as_ref()
+                .map(|own| (own.customs_code, own.social_credit_code)),
+        });
+    let orders = rules.matching(declaration, || identifiers.collect(), decided_at);
+    let mut countries = SmallVec::<[Country; 2]>::new();
+    for operator in parties.iter().filter_map(|party| party.operator.as_ref()) {
+        if !countries.contains(&operator.country) {
+            countries.push(operator.country);
         }
     }
-
-    fn facts<'a>(
-        &'a self,
-        declaration: &'a Declaration,
-        accepted_on: Date,
-        decided_at: Timestamp,
-        freshness: Freshness,
-    ) -> Facts<'a> {
-        let identifiers = declaration
-            .parties
-            .iter()
-            .zip(&self.parties)
-            .map(|(sent, found)| PartyIdentifiers {
-                sent: sent.id,
-                registered: found
-                    .enterprise
-                    .as_ref()
-                    .map(|own| (own.customs_code, own.social_credit_code)),
-            });
-        let identifiers = identifiers.collect();
-        let mut countries = SmallVec::<[Country; 2]>::new();
-        for operator in self.parties.iter().filter_map(|party| party.operator.as_ref()) {
-            if !countries.contains(&operator.country) {
-                countries.push(operator.country);
-            }
-        }
-        Facts {
-            declaration,
-            parties: self.parties.clone(),
-            arrangements: countries
-                .iter()
-                .map(|&country| self.rules.arrangements(country))
-                .collect(),
-            orders: self.rules.matching(declaration, &identifiers, decided_at),
-            accepted_on,
-            decided_at,
-            freshness,
-        }
+    let arrangements = countries
+        .iter()
+        .map(|&country| rules.arrangements(country))
+        .collect();
+    Facts {
+        declaration,
+        parties,
+        arrangements,
+        orders,
+        accepted_on,
+        decided_at,
+        freshness,
     }
 }

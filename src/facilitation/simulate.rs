@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{DecideError, Facilitation, LookedUp, Moment, Outcome, look_up};
+use super::{DecideError, Facilitation, LookedUp, Moment, Outcome, facts, look_up};
 use crate::{
     domain::{
         CreditTier, Date,
@@ -56,7 +56,11 @@ impl Facilitation {
             .as_ref()
             .or_else(|| book.on(accepted_on))
             .ok_or(DecideError::NoPolicy)?;
-        let looked_up = LookedUp::read(generation, |view| {
+        let LookedUp {
+            parties,
+            rules,
+            sequence,
+        } = LookedUp::read(generation, |view| {
             let mut parties = look_up(view, declaration);
             for (index, (sent, party)) in declaration.parties.iter().zip(&mut parties).enumerate() {
                 simulation.alter(view, index, &sent.id, party);
@@ -65,13 +69,13 @@ impl Facilitation {
         });
         let age = clock.age(moment.monotonic, moment.wall);
         let freshness = self.freshness.of(age);
-        let facts = looked_up.facts(declaration, accepted_on, decided_at, freshness);
+        let facts = facts(declaration, parties, &rules, accepted_on, decided_at, freshness);
         Ok(answer(Outcome {
             decision: decide(policy, &book.parameters, &facts, None),
             policy,
             parameters: &book.parameters,
             epoch: generation.epoch(),
-            sequence: looked_up.sequence,
+            sequence,
             age,
             freshness,
             decided_at,

@@ -54,6 +54,11 @@ impl PolicyBook {
     ///
     /// The set is proven by [`check::prove`] before it is returned.
     pub fn read(files: &BTreeMap<String, String>) -> Result<Self, BookError> {
+        Self::read_unproven(files)?.proven()
+    }
+
+    /// As [`Self::read`], but without the proof: for reports on what it finds.
+    pub fn read_unproven(files: &BTreeMap<String, String>) -> Result<Self, BookError> {
         let mut texts: BTreeMap<&str, &str> = EMBEDDED.into_iter().collect();
         texts.insert(PARAMETERS_FILE, EMBEDDED_PARAMETERS);
         texts.extend(files.iter().map(|(name, text)| (name.as_str(), text.as_str())));
@@ -66,11 +71,19 @@ impl PolicyBook {
             })?;
             policies.push(Arc::new(policy));
         }
-        Self::new(policies, Arc::new(parameters))
+        Self::unproven(policies, Arc::new(parameters))
     }
 
     /// Puts policies in order and proves them.
-    pub fn new(mut policies: Vec<Arc<Policy>>, parameters: Arc<Parameters>) -> Result<Self, BookError> {
+    pub fn new(policies: Vec<Arc<Policy>>, parameters: Arc<Parameters>) -> Result<Self, BookError> {
+        Self::unproven(policies, parameters)?.proven()
+    }
+
+    /// Puts policies in order, without the proof.
+    pub(super) fn unproven(
+        mut policies: Vec<Arc<Policy>>,
+        parameters: Arc<Parameters>,
+    ) -> Result<Self, BookError> {
         policies.sort_by_key(|policy| policy.document.effective_from);
         for pair in policies.windows(2) {
             if pair[0].document.effective_from == pair[1].document.effective_from {
@@ -84,16 +97,19 @@ impl PolicyBook {
         }
         let mut ids: Vec<_> = policies.iter().map(|policy| policy.id()).collect();
         ids.sort_unstable();
-        if let Some(pair) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        if let Some((twice, _)) = ids.iter().zip(ids.iter().skip(1)).find(|(one, next)| one == next) {
             return Err(BookError::Contradiction(format!(
-                "two files give the policy {}",
-                pair[0]
+                "two files give the policy {twice}"
             )));
         }
-        for policy in &policies {
-            check::prove(policy, &parameters).map_err(BookError::Unlawful)?;
-        }
         Ok(Self { policies, parameters })
+    }
+
+    fn proven(self) -> Result<Self, BookError> {
+        for policy in &self.policies {
+            check::prove(policy, &self.parameters).map_err(BookError::Unlawful)?;
+        }
+        Ok(self)
     }
 
     /// The embedded set.

@@ -11,7 +11,7 @@ use smallvec::smallvec;
 use thiserror::Error;
 
 use self::expectation::Expectation;
-use super::{Facts, Parameters, PartyFacts, PolicyBook, decide, draw::Draw};
+use super::{Facts, Parameters, PartyFacts, Policy, PolicyBook, decide, draw::Draw};
 use crate::domain::{
     CreditTier, Date, Direction, Freshness, PartyRole, TradeMode, TransportMode,
     date::later,
@@ -185,13 +185,18 @@ impl Case {
             .map_err(|problem| BadCase(format!("{}: {problem}", self.name)))
     }
 
-    fn differences(&self, book: &PolicyBook) -> Result<Vec<String>, String> {
-        let policy = match &self.policy {
-            Some(id) => book.by_id(id).ok_or_else(|| format!("no policy {id}"))?,
+    /// The policy that it is put to.
+    pub(super) fn policy<'b>(&self, book: &'b PolicyBook) -> Result<&'b Arc<Policy>, String> {
+        match &self.policy {
+            Some(id) => book.by_id(id).ok_or_else(|| format!("no policy {id}")),
             None => book
                 .on(self.accepted_on)
-                .ok_or_else(|| format!("no policy on {}", self.accepted_on))?,
-        };
+                .ok_or_else(|| format!("no policy on {}", self.accepted_on)),
+        }
+    }
+
+    fn differences(&self, book: &PolicyBook) -> Result<Vec<String>, String> {
+        let policy = self.policy(book)?;
         let parameters = self.parameters(book)?;
         let declaration = self.declaration()?;
         let arrangements = self.arrangements()?;

@@ -82,6 +82,7 @@ pub fn decide<'a>(
 }
 
 /// Which kinds of control orders match (steps 1 to 3).
+#[expect(clippy::struct_excessive_bools, reason = "four independent facts")]
 struct MatchedOrders {
     hold: bool,
     mandated: bool,
@@ -276,16 +277,18 @@ fn document_review(orders: &MatchedOrders, row: &TierRow, recognised: bool) -> D
     match row.document_review {
         _ if orders.documents => DocumentReview::Intensified,
         DocumentReview::Standard if recognised => DocumentReview::Simplified,
-        review => review,
+        review @ (DocumentReview::Simplified | DocumentReview::Standard | DocumentReview::Intensified) => {
+            review
+        }
     }
 }
 
 /// Step 9: the class, then recognition, then urgent goods.
 fn priority(row: &TierRow, recognised: bool, urgent: bool, disruption: bool) -> (PriorityClass, u32) {
-    let mut class = match row.priority_class {
-        PriorityClass::Normal if recognised => PriorityClass::Priority,
-        class => class,
-    };
+    let mut class = row.priority_class;
+    if recognised && class == PriorityClass::Normal {
+        class = PriorityClass::Priority;
+    }
     if urgent {
         class = class.lifted();
     }
@@ -378,7 +381,7 @@ fn valid_until(parameters: &Parameters, facts: &Facts<'_>, parties: &AssessedPar
         .zip(&facts.parties)
         .filter(|(assessed, _)| assessed.standing.is_some())
         .filter_map(|(_, found)| found.enterprise.as_ref())
-        .flat_map(|enterprise| enterprise.change_dates())
+        .flat_map(super::super::domain::enterprise::RegisteredEnterprise::change_dates)
         .map(crate::domain::Date::midnight);
     let orders = facts.orders.iter().filter_map(|order| order.valid_to);
     tiers

@@ -128,21 +128,18 @@ enum SubjectKind {
 impl Subject {
     /// The subject of a declaration.
     pub fn of(declaration: &Declaration) -> Self {
-        match declaration.transport_document {
-            Some(mut number) => {
-                number.make_ascii_uppercase();
-                Self {
-                    kind: SubjectKind::TransportDocument,
-                    value: number,
-                }
+        if let Some(mut number) = declaration.transport_document {
+            number.make_ascii_uppercase();
+            Self {
+                kind: SubjectKind::TransportDocument,
+                value: number,
             }
-            None => {
-                let mut value = ArrayString::new();
-                value.push_str(declaration.number.as_str());
-                Self {
-                    kind: SubjectKind::Declaration,
-                    value,
-                }
+        } else {
+            let mut value = ArrayString::new();
+            value.push_str(declaration.number.as_str());
+            Self {
+                kind: SubjectKind::Declaration,
+                value,
             }
         }
     }

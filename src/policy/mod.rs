@@ -15,6 +15,8 @@ pub mod decree;
 pub mod diff;
 pub mod draw;
 pub mod facts;
+#[cfg(test)]
+mod mutation;
 pub mod parameters;
 mod reasons;
 pub mod standing;

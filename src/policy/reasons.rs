@@ -28,19 +28,35 @@ pub(super) struct Causes<'c, 'a> {
 
 /// Lists every cause once.
 pub(super) fn list<'a>(causes: &Causes<'_, 'a>, decision: &Decision<'a>) -> Vec<Reason<'a>> {
-    use ReasonCode as Code;
-
     let mut list = List {
         reasons: Vec::with_capacity(8),
     };
+    orders(causes, &mut list);
+    standings(causes, &mut list);
+    freshness(causes.facts.freshness, &mut list);
+    rate(causes, decision, &mut list);
+    draw(decision, &mut list);
+    priority(causes, &mut list);
     let articles = &causes.policy.document.articles;
+    if decision.blocked_by.contains(ReasonCode::TierNotGreen) {
+        let text = "The governing tier may not take the green channel";
+        list.sourced(ReasonCode::TierNotGreen, &articles.green_channel, text);
+    }
+    check_characters(causes, &mut list);
+    if causes.policy.document.provisional {
+        list.push(
+            ReasonCode::PolicyProvisional,
+            None,
+            "",
+            "The policy awaits an authority's confirmation",
+        );
+    }
+    list.reasons
+}
 
-    for code in [
-        Code::HoldOrder,
-        Code::MandatedInspection,
-        Code::TargetedInspection,
-        Code::DocumentOrder,
-    ] {
+fn orders<'a>(causes: &Causes<'_, 'a>, list: &mut List<'a>) {
+    use ReasonCode::{DocumentOrder, HoldOrder, MandatedInspection, TargetedInspection};
+    for code in [HoldOrder, MandatedInspection, TargetedInspection, DocumentOrder] {
         for order in causes
             .facts
             .orders
@@ -56,79 +72,101 @@ pub(super) fn list<'a>(causes: &Causes<'_, 'a>, decision: &Decision<'a>) -> Vec<
             });
         }
     }
+}
 
-    let standings = || {
+/// What moved the standings of counted parties, code by code.
+fn standings<'a>(causes: &Causes<'_, 'a>, list: &mut List<'a>) {
+    type Cause = fn(&Standing) -> bool;
+    let articles = &causes.policy.document.articles;
+    let counted = || {
         (0u8..)
             .zip(causes.parties)
             .filter_map(|(index, party)| party.standing.map(|standing| (index, standing)))
     };
-    let mut per_standing = |code, source: &'a str, text, cause: fn(&Standing) -> bool| {
-        for (index, _) in standings().filter(|(_, standing)| cause(standing)) {
-            list.push(code, Some(index), source, text);
+    let moved: [(ReasonCode, &'a Source, &str, Cause); 4] = [
+        (
+            ReasonCode::PartyUnknown,
+            &articles.unknown_party,
+            "The register does not hold this enterprise: it stands as regular",
+            |standing| standing.unknown,
+        ),
+        (
+            ReasonCode::CertificationNotYetEffective,
+            &articles.certification_dates,
+            "The certification is not yet effective on the acceptance date: the enterprise stands as regular",
+            |standing| standing.not_yet_effective,
+        ),
+        (
+            ReasonCode::CertificationExpired,
+            &articles.certification_dates,
+            "The certification has ended on the acceptance date: the enterprise stands as regular",
+            |standing| standing.expired,
+        ),
+        (
+            ReasonCode::PartySuspended,
+            &articles.suspension,
+            "The enterprise is suspended: it stands as regular at best",
+            |standing| standing.suspended,
+        ),
+    ];
+    for (code, source, text, cause) in moved {
+        for (index, _) in counted().filter(|(_, standing)| cause(standing)) {
+            list.push(code, Some(index), &source.article, text);
         }
-    };
-    per_standing(
-        Code::PartyUnknown,
-        &articles.unknown_party.article,
-        "The register does not hold this enterprise: it stands as regular",
-        |standing| standing.unknown,
-    );
-    per_standing(
-        Code::CertificationNotYetEffective,
-        &articles.certification_dates.article,
-        "The certification is not yet effective on the acceptance date: the enterprise stands as regular",
-        |standing| standing.not_yet_effective,
-    );
-    per_standing(
-        Code::CertificationExpired,
-        &articles.certification_dates.article,
-        "The certification has ended on the acceptance date: the enterprise stands as regular",
-        |standing| standing.expired,
-    );
-    per_standing(
-        Code::PartySuspended,
-        &articles.suspension.article,
-        "The enterprise is suspended: it stands as regular at best",
-        |standing| standing.suspended,
-    );
-    for (index, standing) in standings() {
+    }
+    for (index, standing) in counted() {
         if let Some(tier) = standing.mapped_from {
-            let (_, article) = causes.policy.mapped(tier);
+            let text = "The decree does not know this tier and takes it for another";
             list.push(
-                Code::TierMapped,
+                ReasonCode::TierMapped,
                 Some(index),
-                article,
-                "The decree does not know this tier and takes it for another",
+                causes.policy.mapped(tier).1,
+                text,
             );
         }
     }
+}
 
-    match causes.facts.freshness {
+fn freshness(freshness: Freshness, list: &mut List<'_>) {
+    match freshness {
         Freshness::Fresh => {}
-        Freshness::Stale => list.push(Code::DataStale, None, "", "Registry data is too old for relief"),
+        Freshness::Stale => list.push(
+            ReasonCode::DataStale,
+            None,
+            "",
+            "Registry data is too old for relief",
+        ),
         Freshness::Expired => list.push(
-            Code::DataExpired,
+            ReasonCode::DataExpired,
             None,
             "",
             "Registry data is too old to decide on",
         ),
     }
-    if standings().any(|(_, standing)| standing.tier != decision.credit_tier) {
-        list.sourced(
-            Code::LowerTierPrevails,
-            &articles.lower_tier_prevails,
-            "Enterprises of different tiers take part: the measures of the lower tier apply",
-        );
+}
+
+/// How the rate came about: whose tier, which rule, recognition, uplifts, floor.
+fn rate<'a>(causes: &Causes<'_, 'a>, decision: &Decision<'a>, list: &mut List<'a>) {
+    let articles = &causes.policy.document.articles;
+    let differs = |standing: Standing| standing.tier != decision.credit_tier;
+    if causes
+        .parties
+        .iter()
+        .filter_map(|party| party.standing)
+        .any(differs)
+    {
+        let text = "Enterprises of different tiers take part: the measures of the lower tier apply";
+        list.sourced(ReasonCode::LowerTierPrevails, &articles.lower_tier_prevails, text);
     }
     if !causes.rate.ordered {
         list.push(
-            Code::TierRate,
+            ReasonCode::TierRate,
             None,
             &causes.row.rate_article,
             &causes.row.rate_text,
         );
     }
-    recognition(causes, &mut list);
+    recognition(causes, list);
     if !causes.rate.ordered {
         for uplift in causes
             .parameters
@@ -136,66 +174,64 @@ pub(super) fn list<'a>(causes: &Causes<'_, 'a>, decision: &Decision<'a>) -> Vec<
             .iter()
             .filter(|uplift| uplift.matches(causes.facts.declaration))
         {
-            list.push(Code::RiskUplift, None, "", &uplift.text);
+            list.push(ReasonCode::RiskUplift, None, "", &uplift.text);
         }
     }
     if causes.rate.floored {
         list.sourced(
-            Code::RandomFloor,
+            ReasonCode::RandomFloor,
             &articles.random_floor,
             "Raised to the random floor of the tier",
         );
     }
-    if decision.inspection.basis == InspectionBasis::Random {
-        if decision.inspection.selected {
-            list.push(Code::Drawn, None, "", "The random draw selected this shipment");
-        } else {
+}
+
+fn draw(decision: &Decision<'_>, list: &mut List<'_>) {
+    match (decision.inspection.basis, decision.inspection.selected) {
+        (InspectionBasis::Random, true) => {
             list.push(
-                Code::NotDrawn,
+                ReasonCode::Drawn,
+                None,
+                "",
+                "The random draw selected this shipment",
+            );
+        }
+        (InspectionBasis::Random, false) => {
+            list.push(
+                ReasonCode::NotDrawn,
                 None,
                 "",
                 "The random draw did not select this shipment",
             );
         }
+        (InspectionBasis::Mandated | InspectionBasis::Targeted | InspectionBasis::NotDrawn, _) => {}
     }
+}
+
+fn priority<'a>(causes: &Causes<'_, 'a>, list: &mut List<'a>) {
+    let articles = &causes.policy.document.articles;
     if causes.urgent {
-        list.sourced(Code::UrgentGoods, &articles.urgent_goods, "Urgent goods go first");
+        list.sourced(
+            ReasonCode::UrgentGoods,
+            &articles.urgent_goods,
+            "Urgent goods go first",
+        );
     }
     if causes.disruption {
-        list.sourced(
-            Code::PostDisruption,
-            &articles.post_disruption,
-            "Trade at this office recovers from an interruption: certified enterprises go first",
-        );
+        let text = "Trade at this office recovers from an interruption: certified enterprises go first";
+        list.sourced(ReasonCode::PostDisruption, &articles.post_disruption, text);
     }
-    if decision.blocked_by.contains(Code::TierNotGreen) {
-        list.sourced(
-            Code::TierNotGreen,
-            &articles.green_channel,
-            "The governing tier may not take the green channel",
-        );
-    }
+}
+
+fn check_characters(causes: &Causes<'_, '_>, list: &mut List<'_>) {
     for (index, party) in (0u8..).zip(&causes.facts.declaration.parties) {
         if let EnterpriseId::SocialCredit(code) = party.id
             && !code.check_holds()
         {
-            list.push(
-                Code::CheckCharacter,
-                Some(index),
-                "GB 32100-2015",
-                "The social credit code fails its check character",
-            );
+            let text = "The social credit code fails its check character";
+            list.push(ReasonCode::CheckCharacter, Some(index), "GB 32100-2015", text);
         }
     }
-    if causes.policy.document.provisional {
-        list.push(
-            Code::PolicyProvisional,
-            None,
-            "",
-            "The policy awaits an authority's confirmation",
-        );
-    }
-    list.reasons
 }
 
 fn recognition<'a>(causes: &Causes<'_, 'a>, list: &mut List<'a>) {

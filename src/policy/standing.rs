@@ -5,6 +5,10 @@ use crate::domain::{CreditTier, Date, Freshness, enterprise::TierOnDate};
 
 /// The standing of a counted party, and what moved it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent causes, each a reason of its own"
+)]
 pub struct Standing {
     /// After dates, suspension, the policy's mapping and freshness.
     pub tier: CreditTier,

@@ -36,7 +36,7 @@ impl Digest {
     }
 
     pub(super) fn hex(&self) -> String {
-        self.0.iter().map(|lane| format!("{lane:016x}")).collect()
+        hex::encode(self.0.map(u64::to_be_bytes).as_flattened())
     }
 }
 
@@ -102,7 +102,7 @@ pub(super) fn enterprise(
         .hash()
 }
 
-pub(super) fn scheduled(code: CustomsCode, change: &ScheduledTier) -> RowHash {
+pub(super) fn scheduled(code: CustomsCode, change: ScheduledTier) -> RowHash {
     Fields::of(Entity::ScheduledTier)
         .text(code.as_str())
         .number(change.credit_tier.number().into())
@@ -159,15 +159,27 @@ pub(super) fn order(order: &ControlOrder) -> RowHash {
         container_number,
         direction,
     } = selectors;
-    let instant = |at: &jiff::Timestamp| i64::try_from(at.as_microsecond()).unwrap_or(i64::MAX);
+    let instant = |at: &jiff::Timestamp| at.as_microsecond();
     Fields::of(Entity::ControlOrder)
         .text(id)
         .number(kind.number().into())
         .number(basis.number().into())
         .optional(enterprise_id.as_deref())
-        .optional(hs_prefix.as_ref().map(|prefix| prefix.as_str()))
-        .optional(origin_country.as_ref().map(|country| country.as_str()))
-        .optional(customs_office.as_ref().map(|office| office.as_str()))
+        .optional(
+            hs_prefix
+                .as_ref()
+                .map(super::super::domain::identifier::HsPrefix::as_str),
+        )
+        .optional(
+            origin_country
+                .as_ref()
+                .map(super::super::domain::identifier::Country::as_str),
+        )
+        .optional(
+            customs_office
+                .as_ref()
+                .map(super::super::domain::identifier::CustomsOffice::as_str),
+        )
         .optional(container_number.as_deref())
         .number(direction.map_or(0, |direction| direction.number().into()))
         .number(instant(valid_from))

@@ -98,8 +98,8 @@ mod tests {
     use super::*;
 
     const LIMITS: FreshnessLimits = FreshnessLimits {
-        relief_max_age: Duration::from_secs(300),
-        decision_max_age: Duration::from_secs(86_400),
+        relief_max_age: Duration::from_mins(5),
+        decision_max_age: Duration::from_hours(24),
     };
 
     #[test]
@@ -124,7 +124,7 @@ mod tests {
             "never confirmed"
         );
         clock.confirm(asked, asked_wall);
-        let (hour, day) = (Duration::from_secs(3_600), Duration::from_secs(86_400));
+        let (hour, day) = (Duration::from_hours(1), Duration::from_hours(24));
         assert_eq!(
             clock.age(asked + hour, asked_wall - day).0,
             hour,

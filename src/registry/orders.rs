@@ -30,7 +30,12 @@ pub struct PartyIdentifiers {
 impl PartyIdentifiers {
     fn each(&self) -> impl Iterator<Item = &str> {
         let (customs, social) = match &self.registered {
-            Some((customs, social)) => (Some(customs.as_str()), social.as_ref().map(|code| code.as_str())),
+            Some((customs, social)) => (
+                Some(customs.as_str()),
+                social
+                    .as_ref()
+                    .map(super::super::domain::identifier::SocialCreditCode::as_str),
+            ),
             None => (None, None),
         };
         std::iter::once(self.sent.as_str()).chain(customs).chain(social)
@@ -71,10 +76,15 @@ impl Rules {
     pub fn matching(
         &self,
         declaration: &Declaration,
-        parties: &ArrayVec<PartyIdentifiers, MAX_PARTIES>,
+        parties: impl FnOnce() -> ArrayVec<PartyIdentifiers, MAX_PARTIES>,
         at: Timestamp,
     ) -> SmallVec<[&ControlOrder; 4]> {
-        self.orders.matching(declaration, parties, at)
+        // Most of the time there are few orders or none; the identifiers are only collected for some.
+        if self.orders.orders.is_empty() {
+            SmallVec::new()
+        } else {
+            self.orders.matching(declaration, &parties(), at)
+        }
     }
 }
 
@@ -130,9 +140,6 @@ impl OrderIndex {
         parties: &ArrayVec<PartyIdentifiers, MAX_PARTIES>,
         at: Timestamp,
     ) -> SmallVec<[&ControlOrder; 4]> {
-        if self.orders.is_empty() {
-            return SmallVec::new();
-        }
         let mut places = SmallVec::<[u32; 16]>::new();
         let is_party = |id: &str| parties.iter().any(|party| party.each().any(|own| own == id));
         let mut consider = |candidates: Option<&Places>| {

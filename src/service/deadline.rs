@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn timeouts_are_read_as_the_specification_says() {
-        assert_eq!(parse("1H"), Some(Duration::from_secs(3_600)));
+        assert_eq!(parse("1H"), Some(Duration::from_hours(1)));
         assert_eq!(parse("99999999n"), Some(Duration::from_nanos(99_999_999)));
         assert_eq!(parse("0m"), Some(Duration::ZERO));
         for bad in ["", "m", "5", "123456789m", "-1m", "1x", "1é", " 1m"] {

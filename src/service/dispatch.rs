@@ -20,13 +20,13 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 
 /// Every service of one process. A clone a connection.
 ///
-/// PriorityService and AuditService are in the contract and not here yet: their methods answer UNIMPLEMENTED, as any
+/// `PriorityService` and `AuditService` are in the contract and not here yet: their methods answer UNIMPLEMENTED, as any
 /// unknown one does.
 #[derive(Debug, Clone)]
 pub struct Dispatch<F, R, H, V1, V1Alpha> {
-    /// FacilitationService.
+    /// `FacilitationService`.
     pub facilitation: FacilitationServiceServer<F>,
-    /// RegistryService.
+    /// `RegistryService`.
     pub registry: RegistryServiceServer<R>,
     /// `grpc.health.v1.Health`
     pub health: H,
@@ -68,13 +68,9 @@ where
     type Future = Answer;
 
     fn call(&self, mut request: Request<Incoming>) -> Answer {
-        let deadline = match Deadline::from_headers(request.headers()) {
-            Ok(deadline) => deadline,
-            Err(_) => {
-                let violations =
-                    Violations::of("grpc-timeout", "must be 1 to 8 digits and one of H M S m u n");
-                return refused(Refusal::Invalid(violations).into());
-            }
+        let Ok(deadline) = Deadline::from_headers(request.headers()) else {
+            let violations = Violations::of("grpc-timeout", "must be 1 to 8 digits and one of H M S m u n");
+            return refused(Refusal::Invalid(violations).into());
         };
         let Some(deadline) = deadline else {
             return self.route(request);

@@ -1,4 +1,4 @@
-//! FacilitationService: what clearance systems call.
+//! `FacilitationService`: what clearance systems call.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -6,13 +6,13 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio::{sync::watch, time::Instant};
 use tokio_stream::Stream;
-use tonic::{Code, Request, Response, Status, Streaming};
-use tonic_types::StatusExt as _;
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     convert,
     deadline::Deadline,
-    pb::{self, batch_decide_result, decide_stream_response},
+    items::{answers, item_error},
+    pb::{self, batch_decide_result},
     status::{Refusal, Violations, undecodable_field},
     validate::{self, ValidRequest, Window},
 };
@@ -114,7 +114,7 @@ impl FacilitationRpc {
         if let Ok(Ok(_)) = tokio::time::timeout_at(limit, positions.wait_for(reached)).await {
             return Ok(());
         }
-        Err(self.not_reached(
+        Err(Self::not_reached(
             &positions,
             wanted,
             deadline.is_some_and(|deadline| deadline.0 <= bound),
@@ -122,7 +122,6 @@ impl FacilitationRpc {
     }
 
     fn not_reached(
-        &self,
         positions: &watch::Receiver<Option<Position>>,
         wanted: &pb::RegistryVersion,
         deadline_first: bool,
@@ -165,32 +164,13 @@ fn reaches(position: &Position, wanted: &pb::RegistryVersion) -> bool {
     *position.epoch == *wanted.epoch && position.sequence >= wanted.sequence
 }
 
-/// A UUIDv7: sorts by time, unique without any shared counter.
+/// A `UUIDv7`: sorts by time, unique without any shared counter.
 fn decision_id(moment: &Moment) -> String {
     let milliseconds = u64::try_from(moment.timestamp.as_millisecond()).unwrap_or_default();
     let random: [u8; 10] = rand::random();
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     let id = uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid();
     id.hyphenated().encode_lower(&mut text).to_owned()
-}
-
-/// A refusal as the item of a batch or stream carries it.
-fn item_error(refusal: Refusal) -> pb::ItemError {
-    let (code, message) = (refusal.code(), refusal.message());
-    let violations = match refusal {
-        Refusal::Invalid(violations) => violations.0,
-        Refusal::NotReady
-        | Refusal::Behind
-        | Refusal::DeadlineExceeded
-        | Refusal::OtherEpoch
-        | Refusal::NoHistory => Vec::new(),
-    };
-    let violation = |(field, description)| pb::FieldViolation { field, description };
-    pb::ItemError {
-        code: code as i32,
-        message,
-        violations: violations.into_iter().map(violation).collect(),
-    }
 }
 
 fn deadline_of<T>(request: &Request<T>) -> Option<Deadline> {
@@ -265,7 +245,7 @@ impl pb::facilitation_service_server::FacilitationService for FacilitationRpc {
                     .as_ref()
                     .is_some_and(|position| reaches(position, wanted))
             {
-                return Err(self.not_reached(&positions, wanted, deadline_first));
+                return Err(Self::not_reached(&positions, wanted, deadline_first));
             }
             self.decide(request, &valid, &moment)
         };
@@ -361,47 +341,5 @@ impl pb::facilitation_service_server::FacilitationService for FacilitationRpc {
         Ok(Response::new(pb::SimulateResponse {
             decision: Some(decision),
         }))
-    }
-}
-
-/// Answers a stream message by message, in order; ends with the caller, or with the deadline.
-fn answers<F>(
-    requests: Streaming<pb::DecideStreamRequest>,
-    deadline: Option<Deadline>,
-    answer: impl Fn(Option<Bytes>) -> F + Send + 'static,
-) -> impl Stream<Item = Result<pb::DecideStreamResponse, Status>> + Send
-where
-    F: Future<Output = Result<pb::Decision, Refusal>> + Send,
-{
-    async_stream::stream! {
-        let mut requests = requests;
-        loop {
-            let next = match deadline {
-                None => requests.message().await,
-                Some(deadline) => match tokio::time::timeout_at(deadline.0, requests.message()).await {
-                    Ok(next) => next,
-                    Err(_) => {
-                        yield Err(Refusal::DeadlineExceeded.into());
-                        return;
-                    }
-                },
-            };
-            let (correlation_id, answered) = match next {
-                Ok(None) => return,
-                Ok(Some(message)) => (message.correlation_id, answer(message.request).await),
-                // A frame that is no message at all: the stream cannot go on, and says why.
-                Err(status) => {
-                    if status.code() == Code::InvalidArgument && status.get_details_bad_request().is_some() {
-                        yield Err(status);
-                    }
-                    return;
-                }
-            };
-            let result = match answered {
-                Ok(decision) => decide_stream_response::Result::Decision(decision),
-                Err(refusal) => decide_stream_response::Result::Error(item_error(refusal)),
-            };
-            yield Ok(pb::DecideStreamResponse { correlation_id, result: Some(result) });
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! RegistryService: what officers and operators ask.
+//! `RegistryService`: what officers and operators ask.
 
 use std::{
     sync::Arc,
@@ -122,8 +122,8 @@ impl RegistryRpc {
     }
 }
 
-fn identifier(sent: Option<Identifier>) -> Result<EnterpriseId, Violations> {
-    let (field, parsed) = match &sent {
+fn identifier(sent: Option<&Identifier>) -> Result<EnterpriseId, Violations> {
+    let (field, parsed) = match sent {
         None => return Err(Violations::of("identifier", "is required")),
         Some(Identifier::CustomsCode(text)) => ("customs_code", text.parse().map(EnterpriseId::Customs)),
         Some(Identifier::SocialCreditCode(text)) => {
@@ -147,7 +147,7 @@ impl pb::registry_service_server::RegistryService for RegistryRpc {
         request: Request<pb::GetEnterpriseRequest>,
     ) -> Result<Response<pb::GetEnterpriseResponse>, Status> {
         let generation = self.generation()?;
-        let id = identifier(request.into_inner().identifier).map_err(Refusal::Invalid)?;
+        let id = identifier(request.into_inner().identifier.as_ref()).map_err(Refusal::Invalid)?;
         let enterprise = self
             .enterprise(&generation, &id)
             .ok_or_else(|| Status::not_found(format!("the registry holds no enterprise {}", id.as_str())))?;

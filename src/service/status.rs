@@ -143,7 +143,7 @@ pub fn undecodable_field(error: &prost::DecodeError) -> Violations {
     while let Some((step, after)) = rest.split_once(": ") {
         match step.split_once('.') {
             Some((message, field)) if message.starts_with(|first: char| first.is_ascii_uppercase()) => {
-                path.push(field)
+                path.push(field);
             }
             _ => break,
         }

@@ -18,7 +18,7 @@ use crate::registry::{FreshnessClock, Generation, Position, Registry};
 /// Longest wait between two tries while the store cannot be reached.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// How often the log is trimmed.
-const TRIM_EVERY: Duration = Duration::from_secs(3_600);
+const TRIM_EVERY: Duration = Duration::from_hours(1);
 
 /// What the follower has seen, for whoever asks.
 #[derive(Debug)]

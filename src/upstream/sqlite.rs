@@ -1,4 +1,4 @@
-//! The embedded store: one SQLite file that other programs write with plain SQL while the service reads it.
+//! The embedded store: one `SQLite` file that other programs write with plain SQL while the service reads it.
 
 mod edit;
 mod history;
@@ -12,9 +12,9 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, types::ValueRef};
 
-use super::UpstreamError;
+use super::{UpstreamError, columns::Column};
 use crate::{domain::recognition::shipped_arrangements, registry::row::Entity};
 
 const TABLES: &str = include_str!("sqlite/tables.sql");
@@ -123,4 +123,14 @@ fn migrate(connection: &mut Connection) -> Result<(), UpstreamError> {
     transaction.execute_batch(TRIGGERS)?;
     transaction.commit()?;
     Ok(())
+}
+
+/// A value as the registry's rows take it.
+fn column(value: ValueRef<'_>) -> Column<'_> {
+    match value {
+        ValueRef::Null => Column::Null,
+        ValueRef::Integer(number) => Column::Integer(number),
+        ValueRef::Text(text) => Column::Text(String::from_utf8_lossy(text)),
+        ValueRef::Real(_) | ValueRef::Blob(_) => Column::Foreign,
+    }
 }

@@ -389,8 +389,8 @@ fn the_acceptance_window_takes_its_own_ends() {
     let moment: Moment = Replica::moment(now);
     let window = Window {
         now: moment.timestamp,
-        ahead: Duration::from_secs(5 * 60),
-        behind: Duration::from_secs(7 * 86_400),
+        ahead: Duration::from_mins(5),
+        behind: Duration::from_hours(168),
         first_policy: "2014-12-01".parse().unwrap(),
     };
     let at = |offset: SignedDuration| {
@@ -443,7 +443,7 @@ async fn a_server_holds_its_own_clock_against_the_acceptance_time() {
 #[tokio::test]
 async fn a_window_that_reaches_back_decides_under_each_decree_and_ends_before_the_first() {
     let app = TestApp::ready_with(|settings| {
-        settings.server.acceptance_max_behind = Span::new(Duration::from_secs(36_500 * 86_400));
+        settings.server.acceptance_max_behind = Span::new(Duration::from_hours(876000));
     })
     .await;
     let mut client = app.facilitation();

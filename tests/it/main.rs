@@ -3,6 +3,13 @@
 //! One binary, one file a behaviour. Tests that need a server start one of their own on port 0 with a store in a
 //! folder of their own (`support::TestApp`), so that all of them may run at once.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at what it did not expect"
+)]
+
 mod support;
 
 /// What the evaluation holds over generated facts: better tiers, more parties, other orders, the same inputs.

@@ -128,8 +128,8 @@ fn watched(directory: &Path) -> (Arc<Facilitation>, Arc<Reloader>) {
         Arc::new(Registry::default()),
         read_book(Some(directory)).unwrap(),
         FreshnessLimits {
-            relief_max_age: Duration::from_secs(300),
-            decision_max_age: Duration::from_secs(86_400),
+            relief_max_age: Duration::from_mins(5),
+            decision_max_age: Duration::from_hours(24),
         },
         DrawKeys::from_hex(SECRET).unwrap(),
     ));

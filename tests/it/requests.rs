@@ -120,8 +120,8 @@ fn generated_requests_are_both_right_and_wrong() {
 fn window(moment: &Moment) -> Window {
     Window {
         now: moment.timestamp,
-        ahead: Duration::from_secs(300),
-        behind: Duration::from_secs(7 * 86_400),
+        ahead: Duration::from_mins(5),
+        behind: Duration::from_hours(168),
         first_policy: first_policy(),
     }
 }
@@ -400,7 +400,7 @@ fn without_version(item: Bytes) -> Bytes {
     }
 }
 
-/// Bytes that are no DecideRequest, with the field that is at fault.
+/// Bytes that are no `DecideRequest`, with the field that is at fault.
 fn undecodable() -> [(Bytes, &'static str); 6] {
     let not_utf8 = b"\x0a\x01\xff";
     let party_not_utf8 = b"\x1a\x03\x12\x01\xff";

@@ -8,9 +8,8 @@ use std::path::PathBuf;
 use toml::Value;
 
 use super::{
-    AuditFailure, AuditSettings, DrainSettings, DrawSettings, Durability, FreshnessSettings, LimitSettings,
-    LogFormat, LogSettings, PolicySettings, Secret, ServerSettings, Settings, Span, StoreUrl,
-    UpstreamSettings,
+    DrainSettings, DrawSettings, FreshnessSettings, LimitSettings, LogFormat, LogSettings, PolicySettings,
+    Secret, ServerSettings, Settings, Span, StoreUrl, UpstreamSettings,
 };
 
 /// One key with its current value.
@@ -47,7 +46,6 @@ impl Settings {
             policy,
             freshness,
             draw,
-            audit,
             drain,
             limits,
             log,
@@ -57,7 +55,6 @@ impl Settings {
         entries.extend(policy_entries(policy));
         entries.extend(freshness_entries(freshness));
         entries.extend(draw_entries(draw));
-        entries.extend(audit_entries(audit));
         entries.extend(drain_entries(drain));
         entries.extend(limit_entries(limits));
         entries.extend(log_entries(log));
@@ -132,17 +129,6 @@ fn draw_entries(draw: &DrawSettings) -> Vec<Entry> {
     vec![
         entry("draw.master_secret_file", master_secret_file),
         entry("draw.master_secret", master_secret),
-    ]
-}
-
-fn audit_entries(audit: &AuditSettings) -> Vec<Entry> {
-    let AuditSettings {
-        durability,
-        on_failure,
-    } = audit;
-    vec![
-        entry("audit.durability", durability),
-        entry("audit.on_failure", on_failure),
     ]
 }
 
@@ -342,31 +328,6 @@ impl Setting for Secret {
 
     fn shown(&self) -> String {
         Secret::shown(self).to_owned()
-    }
-}
-
-impl Setting for Durability {
-    const FORM: Form = Form::Choice(&["process", "power", "off"]);
-
-    fn shown(&self) -> String {
-        let name = match self {
-            Self::Process => "process",
-            Self::Power => "power",
-            Self::Off => "off",
-        };
-        name.to_owned()
-    }
-}
-
-impl Setting for AuditFailure {
-    const FORM: Form = Form::Choice(&["refuse", "serve"]);
-
-    fn shown(&self) -> String {
-        let name = match self {
-            Self::Refuse => "refuse",
-            Self::Serve => "serve",
-        };
-        name.to_owned()
     }
 }
 

@@ -97,8 +97,6 @@ mod tests {
             "freshness.decision_max_age 24h",
             "draw.master_secret_file \"\"",
             "draw.master_secret (not set)",
-            "audit.durability process",
-            "audit.on_failure refuse",
             "drain.propagation 5s",
             "drain.deadline 20s",
             "limits.max_message_bytes 16777216",

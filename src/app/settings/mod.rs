@@ -16,8 +16,8 @@
 
 mod sections;
 pub use sections::{
-    AuditFailure, AuditSettings, DrainSettings, DrawSettings, Durability, FreshnessSettings, LimitSettings,
-    LogFormat, LogSettings, PolicySettings, ServerSettings, UpstreamSettings,
+    DrainSettings, DrawSettings, FreshnessSettings, LimitSettings, LogFormat, LogSettings, PolicySettings,
+    ServerSettings, UpstreamSettings,
 };
 
 mod duration;
@@ -57,8 +57,6 @@ pub struct Settings {
     pub freshness: FreshnessSettings,
     /// The secret behind the random draw.
     pub draw: DrawSettings,
-    /// How strictly decisions are recorded.
-    pub audit: AuditSettings,
     /// How the service stops.
     pub drain: DrainSettings,
     /// What one client, and all of them together, may take.

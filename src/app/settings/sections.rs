@@ -16,7 +16,7 @@ pub struct ServerSettings {
     pub grpc_addr: SocketAddr,
     /// Address and port of the HTTP listener (metrics, health, console, JSON); port 0 lets the system choose.
     pub http_addr: SocketAddr,
-    /// Directory of the embedded store, the snapshot, the audit log and a generated secret.
+    /// Directory of the embedded store and a generated secret.
     pub data_dir: PathBuf,
     /// Threads that answer requests; 0 is one per core.
     pub workers: usize,
@@ -133,40 +133,6 @@ impl DrawSettings {
     pub fn master_secret_file(&self) -> Option<&Path> {
         unless_empty(&self.master_secret_file)
     }
-}
-
-/// `[audit]`: how strictly decisions are recorded.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AuditSettings {
-    /// What a decision must survive before it is answered.
-    pub durability: Durability,
-    /// What happens to a decision that cannot be recorded.
-    pub on_failure: AuditFailure,
-}
-
-/// What a recorded decision survives by the time its answer leaves.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    /// The end of the process: the record was written to the operating system.
-    #[default]
-    Process,
-    /// A power cut: the record's group was flushed to the disk.
-    Power,
-    /// Nothing: decisions are not recorded.
-    Off,
-}
-
-/// What happens to a decision that cannot be recorded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AuditFailure {
-    /// It is not given: the caller gets UNAVAILABLE.
-    #[default]
-    Refuse,
-    /// It is given without a record.
-    Serve,
 }
 
 /// `[drain]`: how the service stops.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     super::{UpstreamError, row},
-    StorePath,
+    StorePath, column,
 };
 use crate::{
     domain::{enterprise::Enterprise, identifier::EnterpriseId},
@@ -82,14 +82,7 @@ fn row_at(
 }
 
 fn enterprise(found: &Row<'_>) -> Result<Keyed, rusqlite::Error> {
-    let columns = (0..Entity::Enterprise.columns().len()).map(|index| {
-        Ok(match found.get(index)? {
-            rusqlite::types::Value::Null => row::Column::Null,
-            rusqlite::types::Value::Integer(number) => row::Column::Integer(number),
-            rusqlite::types::Value::Text(text) => row::Column::Text(text.into()),
-            rusqlite::types::Value::Real(_) | rusqlite::types::Value::Blob(_) => row::Column::Foreign,
-        })
-    });
+    let columns = (0..Entity::Enterprise.columns().len()).map(|index| Ok(column(found.get_ref(index)?)));
     let columns: Vec<_> = columns.collect::<Result<_, rusqlite::Error>>()?;
     Ok(row::put(Entity::Enterprise, &columns).row)
 }

@@ -11,8 +11,8 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, Row, types::ValueRef};
 
 use super::{
-    super::{Poll, ResyncCause, UpstreamError, row},
-    StorePath,
+    super::{Poll, ResyncCause, UpstreamError, columns, row},
+    StorePath, column,
 };
 use crate::registry::{
     Generation, Position,
@@ -23,7 +23,7 @@ use crate::registry::{
 const MAX_CHANGES_IN_PLACE: u64 = 10_000;
 /// Rows a step of a snapshot.
 const SNAPSHOT_STEP: usize = 4_096;
-/// A head that SQLite says has not moved is looked at all the same this often.
+/// A head that `SQLite` says has not moved is looked at all the same this often.
 const FULL_LOOK: Duration = Duration::from_secs(1);
 
 /// A follower's side of the store.
@@ -231,7 +231,8 @@ fn follow(
     Ok(Poll::Changes { changes, sequence })
 }
 
-/// A row of the change log.
+/// A row of the change log. Writers may put texts that are not UTF-8: they are read with replacement characters, so
+/// that one such row cannot stop the feed.
 struct LogRow {
     sequence: u64,
     entity: String,
@@ -243,13 +244,19 @@ struct LogRow {
 
 impl LogRow {
     fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        let text = |index| {
+            Ok::<_, rusqlite::Error>(match row.get_ref(index)? {
+                ValueRef::Text(text) => Some(String::from_utf8_lossy(text).into_owned()),
+                ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Blob(_) => None,
+            })
+        };
         Ok(Self {
             sequence: row.get(0)?,
-            entity: row.get(1)?,
-            key: row.get(2)?,
-            op: row.get(3)?,
-            row: row.get(4)?,
-            committed_at: row.get(5)?,
+            entity: text(1)?.unwrap_or_default(),
+            key: text(2)?.unwrap_or_default(),
+            op: text(3)?.unwrap_or_default(),
+            row: text(4)?,
+            committed_at: text(5)?.unwrap_or_default(),
         })
     }
 
@@ -270,17 +277,20 @@ impl LogRow {
     /// The change it tells of; none for a table that is not ours.
     fn change(&self) -> Option<Change> {
         let entity = Entity::from_name(&self.entity)?;
+        if self.op == "DELETE" {
+            return Some(row::gone(entity, &self.key));
+        }
         let columns = self
             .row
             .as_deref()
-            .and_then(|json| row::columns_of_json(entity, json));
+            .and_then(|json| columns::columns_of_json(entity, json));
+        // The log's key is the one by which a later DELETE names the row.
         Some(match columns {
-            // The log's key is the one by which a later DELETE names the row.
-            Some(columns) if self.op != "DELETE" => Change {
+            Some(columns) => Change {
                 key: self.key.clone(),
                 ..row::put(entity, &columns)
             },
-            _ => row::gone(entity, &self.key),
+            None => row::unreadable(entity, &self.key),
         })
     }
 }
@@ -296,17 +306,9 @@ fn fingerprint_at(connection: &Connection, sequence: u64) -> Result<Option<u64>,
 }
 
 fn put(entity: Entity, found: &Row<'_>, columns: usize) -> Result<Change, UpstreamError> {
-    let mut read = smallvec::SmallVec::<[row::Column<'_>; 14]>::with_capacity(columns);
+    let mut read = smallvec::SmallVec::<[columns::Column<'_>; 14]>::with_capacity(columns);
     for index in 0..columns {
-        read.push(match found.get_ref(index)? {
-            ValueRef::Null => row::Column::Null,
-            ValueRef::Integer(number) => row::Column::Integer(number),
-            ValueRef::Text(text) => match std::str::from_utf8(text) {
-                Ok(text) => row::Column::Text(text.into()),
-                Err(_) => row::Column::Foreign,
-            },
-            ValueRef::Real(_) | ValueRef::Blob(_) => row::Column::Foreign,
-        });
+        read.push(column(found.get_ref(index)?));
     }
     Ok(row::put(entity, &read))
 }

@@ -30,8 +30,8 @@ impl Replica {
         let registry = Registry::default();
         assert!(registry.replace(Arc::new(generation)).is_none());
         let freshness = FreshnessLimits {
-            relief_max_age: Duration::from_secs(300),
-            decision_max_age: Duration::from_secs(86_400),
+            relief_max_age: Duration::from_mins(5),
+            decision_max_age: Duration::from_hours(24),
         };
         let clock = FreshnessClock::default();
         clock.confirm(Instant::now(), SystemTime::now());

@@ -53,7 +53,7 @@ pub(crate) fn batch(items: impl IntoIterator<Item = bytes::Bytes>) -> pb::BatchD
     }
 }
 
-/// The fields that a BadRequest names, in its order.
+/// The fields that a `BadRequest` names, in its order.
 pub(crate) fn fields(status: &Status) -> Vec<String> {
     let bad = status.get_details_bad_request();
     let violations = bad.map(|bad| bad.field_violations).unwrap_or_default();

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Counts the instructions of each part of a decision under callgrind and holds them against instructions.baseline:
+# unlike times, they are the same on a busy machine. Fails when one is more than 5 % over its baseline.
+# `--update` writes the baseline anew. Needs valgrind. It knows no SHA extensions, so the draw is left out.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+baseline=benches/instructions.baseline
+tolerance=5
+count=10000
+# What the caches hold makes no difference here, so a small register will do.
+enterprises=4000
+# The controls, then what is measured: the case, what it is called, and the control to be taken off.
+controls=(declare clone-request)
+measured=(
+  core core -
+  decide-undrawn lookup+core declare
+  decide-undrawn-missing lookup+core+orders declare
+  decode decode -
+  validate validate -
+  convert convert clone-request
+  encode encode -
+)
+
+update=false
+case ${1-} in
+  --update) update=true ;;
+  "") ;;
+  *)
+    echo "usage: benches/instructions.sh [--update]" >&2
+    exit 2
+    ;;
+esac
+
+export CARGO_TERM_COLOR=never
+program=$(cargo bench --no-run --bench decision 2>&1 | tee /dev/stderr | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+cases=("${controls[@]}")
+for ((at = 0; at < ${#measured[@]}; at += 3)); do
+  cases+=("${measured[at]}")
+done
+# Each call of `decision::counted` leaves a file: profile.1 for the first case and so on.
+valgrind --quiet --tool=callgrind --callgrind-out-file="$scratch/profile" \
+  --zero-before=decision::counted --dump-after=decision::counted \
+  "$program" --enterprises "$enterprises" --iterations "$count" --count "${cases[@]}"
+
+declare -A each=([-]=0)
+for at in "${!cases[@]}"; do
+  total=$(sed -n 's/^totals: //p' "$scratch/profile.$((at + 1))")
+  each[${cases[at]}]=$((total / count))
+done
+figures=$(
+  for ((at = 0; at < ${#measured[@]}; at += 3)); do
+    echo "${measured[at + 1]} $((each[${measured[at]}] - each[${measured[at + 2]}]))"
+  done
+)
+
+if $update; then
+  {
+    echo "# Instructions a decision, by benches/instructions.sh --update."
+    echo "$figures"
+  } >"$baseline"
+fi
+
+awk -v tolerance="$tolerance" '
+  /^#/ { next }
+  NR == FNR { baseline[$1] = $2; next }
+  !heading++ { printf "%-20s %12s %10s %8s\n", "instructions", "a decision", "baseline", "change" }
+  {
+    change = ($1 in baseline) ? 100 * ($2 / baseline[$1] - 1) : 999
+    verdict = change > tolerance ? "  over " tolerance " %" : change < -tolerance ? "  better: --update" : ""
+    printf "%-20s %12d %10d %+7.1f%%%s\n", $1, $2, baseline[$1], change, verdict
+    failed = failed || change > tolerance
+  }
+  END { exit failed }
+' "$baseline" - <<<"$figures"

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Builds the benchmarks and prints all figures: time, memory, allocations, instructions.
+# Fails when a part takes more instructions than benches/instructions.baseline allows.
+# GREENLANE_BENCH_ENTERPRISES sets the size of the register.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cargo bench --bench decision -- --enterprises "${GREENLANE_BENCH_ENTERPRISES:-1000000}" "$@"
+echo
+cargo bench --bench allocations
+echo
+benches/instructions.sh

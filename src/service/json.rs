@@ -1,0 +1,65 @@
+//! Canonical proto3 JSON of the contract's messages, by their descriptors.
+
+use std::sync::LazyLock;
+
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
+use thiserror::Error;
+
+use super::pb;
+
+/// Why a text is no message, or a message has no text.
+#[derive(Debug, Error)]
+pub enum JsonError {
+    /// It is no JSON of that message: unknown fields are refused too.
+    #[error("{0}")]
+    Form(#[from] serde_json::Error),
+    /// The contract has no such message.
+    #[error("the contract has no message {0}")]
+    Unknown(String),
+    /// The two forms of the message disagree.
+    #[error("{0}")]
+    Wire(#[from] prost::DecodeError),
+}
+
+/// The contract's descriptors; `None` only if the build embedded something else.
+static CONTRACT: LazyLock<Option<DescriptorPool>> =
+    LazyLock::new(|| DescriptorPool::decode(pb::DESCRIPTORS).ok());
+
+fn descriptor(message: &str) -> Result<MessageDescriptor, JsonError> {
+    let found = CONTRACT
+        .as_ref()
+        .and_then(|pool| pool.get_message_by_name(&format!("greenlane.v1.{message}")));
+    found.ok_or_else(|| JsonError::Unknown(message.to_owned()))
+}
+
+/// Reads a message, such as `DecideRequest`, from a JSON value.
+pub fn from_value<T: Message + Default>(message: &str, value: serde_json::Value) -> Result<T, JsonError> {
+    let dynamic = DynamicMessage::deserialize(descriptor(message)?, value)?;
+    Ok(T::decode(dynamic.encode_to_vec().as_slice())?)
+}
+
+/// Writes a message as a JSON value: fields at their default are left out.
+pub fn to_value(message: &str, value: &impl Message) -> Result<serde_json::Value, JsonError> {
+    let dynamic = DynamicMessage::decode(descriptor(message)?, value.encode_to_vec().as_slice())?;
+    Ok(dynamic.serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_goes_both_ways_and_unknown_fields_are_refused() {
+        let text = r#"{"declarationNumber":"222520261000000001","direction":"DIRECTION_IMPORT",
+            "parties":[{"role":"PARTY_ROLE_CONSIGNEE","customsCode":"1101919107"}],"customsOffice":"2225",
+            "acceptedAt":"2026-11-23T00:00:00Z"}"#;
+        let value: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        let request: pb::DecideRequest = from_value("DecideRequest", value.clone()).expect("a request");
+        assert_eq!(request.customs_office, "2225");
+        assert_eq!(to_value("DecideRequest", &request).expect("JSON"), value);
+        let unknown = serde_json::json!({"customs": "2225"});
+        assert!(from_value::<pb::DecideRequest>("DecideRequest", unknown).is_err());
+        assert!(from_value::<pb::DecideRequest>("NoSuchMessage", value).is_err());
+    }
+}
