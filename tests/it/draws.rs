@@ -217,3 +217,31 @@ fn decisions_are_drawn_with_the_epoch_of_the_acceptance_date_in_china() {
         assert!(answers.iter().all(|answer| *answer == answers[0]), "{sequence}");
     }
 }
+
+#[test]
+fn the_latest_declarations_keep_their_first_draw_however_many_came_before() {
+    let day = "2026-11-20".parse().unwrap();
+    let (keys, key) = (DrawKeys::from_hex(SECRET).unwrap(), key());
+    each(5, 300_000, |declaration| {
+        keys.draw(declaration, day);
+    });
+    // 1000 of the latest 100,000, where 2^18 are to be remembered.
+    let (mut number, mut asked, mut rolled) = (0, 0, 0);
+    each(5, 300_000, |plain| {
+        number += 1;
+        if number > 200_000 && number % 100 == 0 {
+            let transport_document = Some(arrayvec::ArrayString::from("BL-LATER").unwrap());
+            let with_document = Declaration {
+                transport_document,
+                ..plain.clone()
+            };
+            asked += 1;
+            rolled += u32::from(keys.draw(&with_document, day).1 != key.draw(&Subject::of(plain)));
+        }
+    });
+    assert_eq!(
+        (asked, rolled),
+        (1_000, 0),
+        "no transport document that came later drew again"
+    );
+}

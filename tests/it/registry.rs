@@ -611,7 +611,7 @@ async fn an_order_that_cannot_be_read_holds_and_an_arrangement_grants_nothing() 
 
 #[tokio::test]
 async fn no_decision_sees_half_of_a_transaction() {
-    const SWAPS: u64 = 3_000;
+    const SWAPS: u64 = 2_000;
     let app =
         TestApp::ready_with(|settings| settings.upstream.poll_interval = Span::new(Duration::ZERO)).await;
     let sql = app.sql();
