@@ -76,7 +76,7 @@ impl App {
         let store = StorePath::from_url(&settings.upstream_url())?;
         // Creates it, or brings its schema up to date, before anybody reads it.
         drop(store.open_or_create().context("the registry store")?);
-        let book = policies::read_book(settings.policy.directory())?;
+        let (book, files) = policies::read_book_and_files(settings.policy.directory())?;
         let freshness = FreshnessLimits {
             relief_max_age: settings.freshness.relief_max_age.get(),
             decision_max_age: settings.freshness.decision_max_age.get(),
@@ -124,6 +124,7 @@ impl App {
                 directory.to_owned(),
                 interval,
                 Arc::clone(&facilitation),
+                files,
             ))
         });
         Ok(Self {
@@ -286,6 +287,7 @@ fn serve(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let dispatch = Dispatch {
+        feed: Arc::clone(&facilitation.feed),
         facilitation: FacilitationServiceServer::new(facilitation)
             .max_decoding_message_size(max_message)
             .max_encoding_message_size(usize::MAX),

@@ -51,15 +51,23 @@ pub enum PoliciesError {
     Book(#[from] BookError),
 }
 
-/// Reads the embedded policies, replaced and added to by those of a directory.
-pub fn read_book(directory: Option<&Path>) -> Result<PolicyBook, PoliciesError> {
+/// Reads the embedded policies, replaced and added to by those of a directory; gives the directory's files too.
+pub fn read_book_and_files(
+    directory: Option<&Path>,
+) -> Result<(PolicyBook, BTreeMap<String, String>), PoliciesError> {
     let read = |error| PoliciesError::Read {
         directory: directory
             .map(|path| path.display().to_string())
             .unwrap_or_default(),
         error,
     };
-    Ok(PolicyBook::read(&read_files(directory).map_err(read)?)?)
+    let files = read_files(directory).map_err(read)?;
+    Ok((PolicyBook::read(&files)?, files))
+}
+
+/// Reads the embedded policies, replaced and added to by those of a directory.
+pub fn read_book(directory: Option<&Path>) -> Result<PolicyBook, PoliciesError> {
+    read_book_and_files(directory).map(|(book, _)| book)
 }
 
 /// Watches a directory and puts its policies in force whole, or keeps the last good ones and says why.
@@ -68,16 +76,23 @@ pub struct Reloader {
     directory: PathBuf,
     interval: Duration,
     facilitation: Arc<Facilitation>,
+    in_force: BTreeMap<String, String>,
     last_error: Mutex<String>,
 }
 
 impl Reloader {
-    /// A watch over a directory.
-    pub fn new(directory: PathBuf, interval: Duration, facilitation: Arc<Facilitation>) -> Self {
+    /// A watch over a directory whose files, as they were read for the policies in force, are `in_force`.
+    pub fn new(
+        directory: PathBuf,
+        interval: Duration,
+        facilitation: Arc<Facilitation>,
+        in_force: BTreeMap<String, String>,
+    ) -> Self {
         Self {
             directory,
             interval,
             facilitation,
+            in_force,
             last_error: Mutex::default(),
         }
     }
@@ -92,7 +107,7 @@ impl Reloader {
 
     /// Looks at the files until `stop` turns true.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut seen = read_files(Some(&self.directory)).ok();
+        let mut seen = Some(self.in_force.clone());
         while !*stop.borrow() {
             tokio::select! {
                 () = tokio::time::sleep(self.interval) => {}

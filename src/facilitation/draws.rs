@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
-use moka::sync::Cache;
+use moka::{policy::EvictionPolicy, sync::Cache};
 use thiserror::Error;
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     policy::draw::{Draw, Epoch, EpochKey, MIN_SECRET_BYTES, MasterSecret, Subject},
 };
 
-/// Declarations whose first draw is remembered.
+/// Declarations whose first draw is remembered: the latest ones, so the cache evicts by recency and turns no newcomer away.
 const REMEMBERED: u64 = 1 << 18;
 
 /// Why a text is no master secret.
@@ -49,7 +49,10 @@ impl DrawKeys {
         Ok(Self {
             secret,
             keys: ArcSwap::default(),
-            first: Cache::new(REMEMBERED),
+            first: Cache::builder()
+                .max_capacity(REMEMBERED)
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
         })
     }
 

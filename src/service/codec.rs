@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use bytes::Buf as _;
 use prost::Message;
 use tonic::{
     Status,
@@ -62,6 +63,9 @@ impl<D: Message + Default> Decoder for ProtoDecoder<D> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<D>, Status> {
-        D::decode(buffer).map(Some).map_err(|error| undecodable(&error))
+        let decoded = D::decode(&mut *buffer);
+        // What a failure left unread is not the beginning of the next message.
+        buffer.advance(buffer.remaining());
+        decoded.map(Some).map_err(|error| undecodable(&error))
     }
 }

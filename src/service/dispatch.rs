@@ -1,6 +1,6 @@
 //! Routes a call to its service by path, under the caller's deadline.
 
-use std::{convert::Infallible, future::Future, pin::Pin};
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -16,6 +16,8 @@ use super::{
     status::{Refusal, Violations},
 };
 
+use crate::upstream::follower::FeedStatus;
+
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 /// Every service of one process. A clone a connection.
@@ -24,6 +26,8 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 /// unknown one does.
 #[derive(Debug, Clone)]
 pub struct Dispatch<F, R, H, V1, V1Alpha> {
+    /// Tells whether there is data to decide on.
+    pub feed: Arc<FeedStatus>,
     /// `FacilitationService`.
     pub facilitation: FacilitationServiceServer<F>,
     /// `RegistryService`.
@@ -108,6 +112,10 @@ where
             .unwrap_or_default();
         // The one that matters stands first.
         if service == FacilitationServiceServer::<F>::NAME {
+            // Before the message is decoded: while loading, the answer is the same whatever the request.
+            if !self.feed.is_ready() {
+                return refused(Refusal::NotReady.into());
+            }
             call(&self.facilitation, request)
         } else if service == RegistryServiceServer::<R>::NAME {
             call(&self.registry, request)

@@ -2,13 +2,12 @@
 
 use bytes::Bytes;
 use tokio_stream::Stream;
-use tonic::{Code, Status, Streaming};
-use tonic_types::StatusExt as _;
+use tonic::{Status, Streaming};
 
 use super::{
     deadline::Deadline,
     pb::{self, decide_stream_response},
-    status::Refusal,
+    status::{Refusal, undecodable_field},
 };
 
 /// A refusal as the item of a batch or stream carries it.
@@ -51,12 +50,13 @@ where
             };
             let (correlation_id, answered) = match next {
                 Ok(None) => return,
+                Ok(Some(pb::DecideStreamRequest { correlation_id, undecodable: Some(error), .. })) => {
+                    (correlation_id, Err(Refusal::Invalid(undecodable_field(&error))))
+                }
                 Ok(Some(message)) => (message.correlation_id, answer(message.request).await),
-                // A frame that is no message at all: the stream cannot go on, and says why.
+                // The transport failed, or a frame is over limits.max_message_bytes: nothing can follow.
                 Err(status) => {
-                    if status.code() == Code::InvalidArgument && status.get_details_bad_request().is_some() {
-                        yield Err(status);
-                    }
+                    yield Err(status);
                     return;
                 }
             };

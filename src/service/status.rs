@@ -149,6 +149,8 @@ pub fn undecodable_field(error: &prost::DecodeError) -> Violations {
         }
         rest = after;
     }
+    // prost tells the innermost field first.
+    path.reverse();
     let field = if path.is_empty() {
         "request".to_owned()
     } else {

@@ -1,7 +1,7 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use greenlane::{
-    app::policies::{Reloader, read_book},
+    app::policies::{Reloader, read_book_and_files},
     facilitation::{DrawKeys, Facilitation},
     registry::{FreshnessLimits, Registry},
     service::pb::{self, facilitation_service_client::FacilitationServiceClient},
@@ -124,9 +124,10 @@ async fn a_policy_file_replaces_its_embedded_namesake_and_the_rest_stays() {
 
 /// The use case over the policies of a directory as they are now, and a watch over it that has not begun.
 fn watched(directory: &Path) -> (Arc<Facilitation>, Arc<Reloader>) {
+    let (book, files) = read_book_and_files(Some(directory)).unwrap();
     let facilitation = Arc::new(Facilitation::new(
         Arc::new(Registry::default()),
-        read_book(Some(directory)).unwrap(),
+        book,
         FreshnessLimits {
             relief_max_age: Duration::from_mins(5),
             decision_max_age: Duration::from_hours(24),
@@ -134,7 +135,7 @@ fn watched(directory: &Path) -> (Arc<Facilitation>, Arc<Reloader>) {
         DrawKeys::from_hex(SECRET).unwrap(),
     ));
     let interval = Duration::from_millis(5);
-    let reloader = Reloader::new(directory.to_owned(), interval, Arc::clone(&facilitation));
+    let reloader = Reloader::new(directory.to_owned(), interval, Arc::clone(&facilitation), files);
     (facilitation, Arc::new(reloader))
 }
 

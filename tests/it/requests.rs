@@ -519,6 +519,7 @@ async fn a_stream_goes_on_after_a_bad_message_and_gives_back_correlation_ids() {
     let message = |correlation_id, request| pb::DecideStreamRequest {
         correlation_id,
         request,
+        ..pb::DecideStreamRequest::default()
     };
     for (broken, field) in undecodable() {
         let invalid = pb::DecideRequest::default();
@@ -563,6 +564,7 @@ async fn a_stream_goes_on_after_a_message_that_is_no_message_at_all() {
         pb::DecideStreamRequest {
             correlation_id,
             request,
+            ..pb::DecideStreamRequest::default()
         }
         .encode_to_vec()
     };
@@ -734,6 +736,7 @@ async fn a_stream_ends_with_its_deadline() {
     let message = pb::DecideStreamRequest {
         correlation_id: 5,
         request: Some(bytes(&import(1, REGULAR))),
+        ..pb::DecideStreamRequest::default()
     };
     let timeout = Duration::from_millis(300);
     let begun = std::time::Instant::now();
