@@ -80,6 +80,7 @@ const RULES: [Rule; 8] = [
         folder: "upstream",
         own: &["domain", "registry"],
         crates: &[
+            "hex",
             "arrayvec",
             "jiff",
             "rand",
@@ -724,6 +725,7 @@ fn imported(tokens: &[TokenTree], prefix: Option<&str>, names: &mut BTreeSet<Str
 // === leaving tests out ===
 
 /// The tokens without the items that stand under `#[cfg(test)]`, at any depth.
+#[expect(clippy::needless_pass_by_value, reason = "callers give theirs away")]
 fn without_tests(tokens: Vec<TokenTree>) -> Vec<TokenTree> {
     let mut kept = Vec::new();
     let mut at = 0;

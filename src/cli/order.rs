@@ -259,7 +259,10 @@ fn text(order: &StoredOrder, column: &str) -> Option<String> {
     match order.row.get(column)? {
         serde_json::Value::Null => None,
         serde_json::Value::String(text) => Some(text.clone()),
-        value => Some(value.to_string()),
+        value @ (serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::Array(_)
+        | serde_json::Value::Object(_)) => Some(value.to_string()),
     }
 }
 

@@ -44,6 +44,7 @@ impl<'d> Mutants<'d> {
         mutants.made
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers format it for this call")]
     fn change(&mut self, what: String, change: impl FnOnce(&mut Document)) {
         let mut document = self.original.clone();
         change(&mut document);
@@ -54,7 +55,7 @@ impl<'d> Mutants<'d> {
     fn change_row(&mut self, index: usize, what: &str, change: impl FnOnce(&mut TierDocument)) {
         let tier = self.original.tier[index].tier;
         self.change(format!("{tier}: {what}"), |document| {
-            change(&mut document.tier[index])
+            change(&mut document.tier[index]);
         });
     }
 

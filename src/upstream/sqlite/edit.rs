@@ -238,6 +238,17 @@ impl Editor {
     }
 }
 
+fn text(value: &impl ToString) -> Value {
+    Value::Text(value.to_string())
+}
+fn clearable<T: ToString>(assign: &Assign<T>) -> Option<Value> {
+    match assign {
+        Assign::Keep => None,
+        Assign::Clear => Some(Value::Null),
+        Assign::Set(value) => Some(text(value)),
+    }
+}
+
 impl EnterpriseChange {
     /// The columns that are given, with their new values.
     fn columns(&self) -> Vec<(&'static str, Value)> {
@@ -249,16 +260,6 @@ impl EnterpriseChange {
             tier_valid_until,
             suspended,
         } = self;
-        fn text(value: &impl ToString) -> Value {
-            Value::Text(value.to_string())
-        }
-        fn clearable<T: ToString>(assign: &Assign<T>) -> Option<Value> {
-            match assign {
-                Assign::Keep => None,
-                Assign::Clear => Some(Value::Null),
-                Assign::Set(value) => Some(text(value)),
-            }
-        }
         let columns = [
             ("name", name.as_ref().map(text)),
             ("social_credit_code", clearable(social_credit_code)),
