@@ -1,10 +1,14 @@
 //! The command line: one file a command, each a thin client of the library or of the gRPC API.
 
 mod client;
+mod completions;
 mod decide;
 mod decision;
 mod demo;
+mod enterprise;
+mod order;
 pub mod output;
+mod policy;
 mod serve;
 mod status;
 
@@ -58,6 +62,10 @@ enum Command {
     Decide(Box<decide::Decide>),
     /// Show the state of a running server: registry, freshness, policies
     Status,
+    Enterprise(enterprise::Enterprise),
+    Order(order::Order),
+    Policy(policy::Policy),
+    Completions(completions::Completions),
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -85,5 +93,9 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Serve(command) => command.run(&context),
         Command::Decide(command) => command.run(&context),
         Command::Status => status::run(&context),
+        Command::Enterprise(command) => command.run(&context),
+        Command::Order(command) => command.run(&context),
+        Command::Policy(command) => command.run(&context),
+        Command::Completions(command) => command.run(&context),
     }
 }

@@ -56,6 +56,17 @@ pub enum Provenance {
     Assumed,
 }
 
+impl Provenance {
+    /// The word that files use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Programme => "programme",
+            Self::Assumed => "assumed",
+        }
+    }
+}
+
 /// A rule with the article behind it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,6 @@
 //! The embedded store: one `SQLite` file that other programs write with plain SQL while the service reads it.
 
-mod edit;
+pub mod edit;
 mod history;
 mod reader;
 
