@@ -25,7 +25,7 @@ use crate::{
 
 /// Fill, change and read the register of enterprises
 #[derive(Debug, clap::Args)]
-pub struct Enterprise {
+pub(super) struct Enterprise {
     #[command(subcommand)]
     command: EnterpriseCommand,
 }
@@ -41,7 +41,7 @@ enum EnterpriseCommand {
 
 impl Enterprise {
     /// Runs the command.
-    pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         match self.command {
             EnterpriseCommand::Import(command) => command.run(context),
             EnterpriseCommand::Set(command) => command.run(context),

@@ -17,7 +17,7 @@ use crate::{
 
 /// List, show, prove, try and compare policies
 #[derive(Debug, clap::Args)]
-pub struct Policy {
+pub(super) struct Policy {
     #[command(subcommand)]
     command: PolicyCommand,
 }
@@ -33,7 +33,7 @@ enum PolicyCommand {
 
 impl Policy {
     /// Runs the command.
-    pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         match self.command {
             PolicyCommand::List(command) => command.run(context),
             PolicyCommand::Show(command) => command.run(context),
