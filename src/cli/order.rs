@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use arrayvec::ArrayString;
 use clap::{Subcommand, builder::NonEmptyStringValueParser};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::{
     Context,
@@ -238,7 +239,7 @@ impl List {
         Ok(output::table(&columns, rows)?)
     }
 
-    fn json(&self, orders: Vec<StoredOrder>, now: Timestamp) -> serde_json::Value {
+    fn json(&self, orders: Vec<StoredOrder>, now: Timestamp) -> Value {
         let row = |order: StoredOrder| {
             let in_force = order.in_force(now);
             let mut row = order.row;
@@ -249,7 +250,7 @@ impl List {
             if let Some(problem) = order.unreadable {
                 row.insert("unreadable".to_owned(), problem.into());
             }
-            serde_json::Value::Object(row)
+            Value::Object(row)
         };
         orders.into_iter().map(row).collect()
     }
@@ -257,12 +258,11 @@ impl List {
 
 fn text(order: &StoredOrder, column: &str) -> Option<String> {
     match order.row.get(column)? {
-        serde_json::Value::Null => None,
-        serde_json::Value::String(text) => Some(text.clone()),
-        value @ (serde_json::Value::Bool(_)
-        | serde_json::Value::Number(_)
-        | serde_json::Value::Array(_)
-        | serde_json::Value::Object(_)) => Some(value.to_string()),
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        value @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            Some(value.to_string())
+        }
     }
 }
 

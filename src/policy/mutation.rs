@@ -44,8 +44,7 @@ impl<'d> Mutants<'d> {
         mutants.made
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "callers format it for this call")]
-    fn change(&mut self, what: String, change: impl FnOnce(&mut Document)) {
+    fn change(&mut self, what: &str, change: impl FnOnce(&mut Document)) {
         let mut document = self.original.clone();
         change(&mut document);
         let change = format!("{}: {what}", document.id);
@@ -54,22 +53,22 @@ impl<'d> Mutants<'d> {
 
     fn change_row(&mut self, index: usize, what: &str, change: impl FnOnce(&mut TierDocument)) {
         let tier = self.original.tier[index].tier;
-        self.change(format!("{tier}: {what}"), |document| {
+        self.change(&format!("{tier}: {what}"), |document| {
             change(&mut document.tier[index]);
         });
     }
 
     fn whole_policy(&mut self) {
         for days in [-1, 1] {
-            self.change(format!("effective_from {days:+} day"), |document| {
+            self.change(&format!("effective_from {days:+} day"), |document| {
                 document.effective_from = document.effective_from.plus_days(days);
             });
         }
-        self.change("provisional".to_owned(), |document| {
+        self.change("provisional", |document| {
             document.provisional = !document.provisional;
         });
         for (index, role) in self.original.counted_roles.iter().enumerate() {
-            self.change(format!("{role} is not counted"), |document| {
+            self.change(&format!("{role} is not counted"), |document| {
                 document.counted_roles.remove(index);
             });
         }

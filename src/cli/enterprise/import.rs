@@ -92,7 +92,7 @@ impl Import {
         report(context, imported, &bad, bad_count, begun)?;
         anyhow::ensure!(
             imported.is_some(),
-            "{name}: {bad_count} bad, nothing imported (--skip-bad imports the others)"
+            "{name}: bad lines: {bad_count}; nothing was imported (--skip-bad imports the others)"
         );
         Ok(ExitCode::SUCCESS)
     }

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{EditError, Editor, NOW, taken};
-use crate::domain::enterprise::Enterprise;
+use crate::domain::{enterprise::Enterprise, identifier::SocialCreditCode};
 
 /// Pages that the import keeps in memory, in KiB: the indexes are hit at random.
 const CACHE_KIB: i64 = 256 * 1024;
@@ -98,9 +98,7 @@ impl Import<'_> {
         let valid_until = credit.tier_valid_until.map(|end| end.to_string());
         let values = params![
             customs_code.as_str(),
-            social_credit_code
-                .as_ref()
-                .map(crate::domain::identifier::SocialCreditCode::as_str),
+            social_credit_code.as_ref().map(SocialCreditCode::as_str),
             valid_until,
             credit.suspended,
             credit.credit_tier.name(),

@@ -1,13 +1,18 @@
 //! Control orders.
 
+use arrayvec::ArrayString;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, named_params};
 
 use super::{EditError, Editor, StoredRow, rows};
 use crate::{
-    domain::order::{ControlOrder, Selectors},
+    domain::{
+        Direction,
+        identifier::{Country, CustomsOffice, HsPrefix},
+        order::{ControlOrder, Selectors},
+    },
     registry::row::{Change, Entity, Keyed},
-    upstream::row,
+    upstream::{columns::columns_of_json, row},
 };
 
 /// An order as the store holds it, and what the registry makes of it.
@@ -65,12 +70,12 @@ impl Editor {
                 ":id": id,
                 ":kind": kind.name(),
                 ":basis": basis.name(),
-                ":enterprise_id": enterprise_id.as_ref().map(arrayvec::ArrayString::as_str),
-                ":hs_prefix": hs_prefix.as_ref().map(crate::domain::identifier::HsPrefix::as_str),
-                ":origin_country": origin_country.as_ref().map(crate::domain::identifier::Country::as_str),
-                ":customs_office": customs_office.as_ref().map(crate::domain::identifier::CustomsOffice::as_str),
-                ":container_number": container_number.as_ref().map(arrayvec::ArrayString::as_str),
-                ":direction": direction.map(crate::domain::terms::Direction::name),
+                ":enterprise_id": enterprise_id.as_ref().map(ArrayString::as_str),
+                ":hs_prefix": hs_prefix.as_ref().map(HsPrefix::as_str),
+                ":origin_country": origin_country.as_ref().map(Country::as_str),
+                ":customs_office": customs_office.as_ref().map(CustomsOffice::as_str),
+                ":container_number": container_number.as_ref().map(ArrayString::as_str),
+                ":direction": direction.map(Direction::name),
                 ":valid_from": instant(*valid_from),
                 ":valid_to": valid_to.map(instant),
                 ":legal_basis": legal_basis,
@@ -121,8 +126,7 @@ impl Editor {
 impl StoredOrder {
     fn read(stored: StoredRow) -> Self {
         let json = serde_json::Value::Object(stored.clone()).to_string();
-        let columns =
-            crate::upstream::columns::columns_of_json(Entity::ControlOrder, &json).unwrap_or_default();
+        let columns = columns_of_json(Entity::ControlOrder, &json).unwrap_or_default();
         let Change { row, unreadable, .. } = row::put(Entity::ControlOrder, &columns);
         Self {
             order: if let Keyed::Order(order) = row {
