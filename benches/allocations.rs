@@ -1,5 +1,12 @@
 //! Allocations of each part of a decision and of the whole. A program of its own: the counter is an allocator.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a program that prints means and fails on anything odd"
+)]
+
 #[allow(dead_code, reason = "memory and controls are the other program's")]
 mod support;
 

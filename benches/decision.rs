@@ -3,6 +3,13 @@
 //! `cargo bench --bench decision` prints a table; `-- --output json` JSON. With `--count` it runs loops for callgrind to
 //! count their instructions (see instructions.sh) and prints nothing.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a program that prints means and fails on anything odd"
+)]
+
 mod support;
 
 use std::time::Instant;
