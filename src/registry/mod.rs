@@ -8,6 +8,7 @@
 //! **Invariants:** a request sees one commit: it reads between two equal values of the commit counter. No reference
 //! into a table leaves this module. Nothing here awaits.
 
+mod commit;
 mod digest;
 pub mod freshness;
 mod generation;
@@ -16,11 +17,13 @@ mod names;
 mod orders;
 mod record;
 pub mod row;
+mod view;
 
 pub use freshness::{Age, FreshnessClock, FreshnessLimits};
-pub use generation::{EnterpriseEntry, Generation, Position, Quarantined, View};
+pub use generation::{EnterpriseEntry, Generation, Position, Quarantined};
 pub use orders::{PartyIdentifiers, Rules};
 pub use row::{Change, Keyed};
+pub use view::View;
 
 use std::sync::Arc;
 

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio::{sync::watch, time::Instant};
 use tokio_stream::Stream;
-use tonic::{Code, Request, Response, Status, Streaming};
-use tonic_types::StatusExt as _;
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     convert,
     deadline::Deadline,
-    pb::{self, batch_decide_result, decide_stream_response},
+    items::{answers, item_error},
+    pb::{self, batch_decide_result},
     status::{Refusal, Violations, undecodable_field},
     validate::{self, ValidRequest, Window},
 };
@@ -171,25 +171,6 @@ fn decision_id(moment: &Moment) -> String {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     let id = uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid();
     id.hyphenated().encode_lower(&mut text).to_owned()
-}
-
-/// A refusal as the item of a batch or stream carries it.
-fn item_error(refusal: Refusal) -> pb::ItemError {
-    let (code, message) = (refusal.code(), refusal.message());
-    let violations = match refusal {
-        Refusal::Invalid(violations) => violations.0,
-        Refusal::NotReady
-        | Refusal::Behind
-        | Refusal::DeadlineExceeded
-        | Refusal::OtherEpoch
-        | Refusal::NoHistory => Vec::new(),
-    };
-    let violation = |(field, description)| pb::FieldViolation { field, description };
-    pb::ItemError {
-        code: code as i32,
-        message,
-        violations: violations.into_iter().map(violation).collect(),
-    }
 }
 
 fn deadline_of<T>(request: &Request<T>) -> Option<Deadline> {
@@ -360,44 +341,5 @@ impl pb::facilitation_service_server::FacilitationService for FacilitationRpc {
         Ok(Response::new(pb::SimulateResponse {
             decision: Some(decision),
         }))
-    }
-}
-
-/// Answers a stream message by message, in order; ends with the caller, or with the deadline.
-fn answers<F>(
-    requests: Streaming<pb::DecideStreamRequest>,
-    deadline: Option<Deadline>,
-    answer: impl Fn(Option<Bytes>) -> F + Send + 'static,
-) -> impl Stream<Item = Result<pb::DecideStreamResponse, Status>> + Send
-where
-    F: Future<Output = Result<pb::Decision, Refusal>> + Send,
-{
-    async_stream::stream! {
-        let mut requests = requests;
-        loop {
-            let next = match deadline {
-                None => requests.message().await,
-                Some(deadline) => if let Ok(next) = tokio::time::timeout_at(deadline.0, requests.message()).await { next } else {
-                    yield Err(Refusal::DeadlineExceeded.into());
-                    return;
-                },
-            };
-            let (correlation_id, answered) = match next {
-                Ok(None) => return,
-                Ok(Some(message)) => (message.correlation_id, answer(message.request).await),
-                // A frame that is no message at all: the stream cannot go on, and says why.
-                Err(status) => {
-                    if status.code() == Code::InvalidArgument && status.get_details_bad_request().is_some() {
-                        yield Err(status);
-                    }
-                    return;
-                }
-            };
-            let result = match answered {
-                Ok(decision) => decide_stream_response::Result::Decision(decision),
-                Err(refusal) => decide_stream_response::Result::Error(item_error(refusal)),
-            };
-            yield Ok(pb::DecideStreamResponse { correlation_id, result: Some(result) });
-        }
     }
 }

@@ -9,6 +9,7 @@ pub mod convert;
 pub mod deadline;
 pub mod dispatch;
 pub mod facilitation;
+mod items;
 pub mod json;
 pub mod lenient;
 pub mod registry;

@@ -9,6 +9,7 @@
 //! **Invariant:** reconnected is not caught up. What cannot be proven to follow on the last applied change leads to a
 //! fresh snapshot, and until that is whole the last good generation stays in force.
 
+pub mod columns;
 pub mod follower;
 pub mod row;
 pub mod sqlite;

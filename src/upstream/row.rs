@@ -1,10 +1,11 @@
 //! From a store's columns to the registry's vocabulary; what cannot be read errs on the strict side.
 
-use std::{borrow::Cow, str::FromStr, sync::Arc};
+use std::{str::FromStr, sync::Arc};
 
 use arrayvec::ArrayString;
 use jiff::Timestamp;
 
+use super::columns::Column;
 use crate::{
     domain::{
         CreditTier, Date,
@@ -15,87 +16,6 @@ use crate::{
     },
     registry::row::{Change, Entity, Keyed},
 };
-
-/// One value as a store gives it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Column<'a> {
-    /// NULL, or a key that is missing.
-    Null,
-    /// A text.
-    Text(Cow<'a, str>),
-    /// An integer; a boolean counts as 0 or 1.
-    Integer(i64),
-    /// Anything else: it belongs into no column of ours.
-    Foreign,
-}
-
-impl Entity {
-    /// The columns of the table, in the contract's order.
-    pub const fn columns(self) -> &'static [&'static str] {
-        match self {
-            Self::Enterprise => &[
-                "customs_code",
-                "social_credit_code",
-                "name",
-                "credit_tier",
-                "tier_effective_from",
-                "tier_valid_until",
-                "suspended",
-            ],
-            Self::ScheduledTier => &["customs_code", "credit_tier", "effective_from"],
-            Self::RecognisedOperator => &[
-                "aeo_code",
-                "country",
-                "programme",
-                "name",
-                "valid_from",
-                "valid_until",
-                "suspended",
-            ],
-            Self::MutualRecognition => &[
-                "country",
-                "programme",
-                "direction",
-                "transport_modes",
-                "effective_from",
-                "effective_to",
-            ],
-            Self::ControlOrder => &[
-                "id",
-                "kind",
-                "basis",
-                "enterprise_id",
-                "hs_prefix",
-                "origin_country",
-                "customs_office",
-                "container_number",
-                "direction",
-                "valid_from",
-                "valid_to",
-                "legal_basis",
-                "public_reason",
-                "confidential_reason",
-            ],
-        }
-    }
-
-    /// The columns of the primary key; joined by `|` they are the key in the change log.
-    pub const fn key_columns(self) -> &'static [&'static str] {
-        match self {
-            Self::Enterprise => &["customs_code"],
-            Self::ScheduledTier => &["customs_code", "effective_from"],
-            Self::RecognisedOperator => &["aeo_code"],
-            Self::MutualRecognition => &[
-                "country",
-                "programme",
-                "direction",
-                "transport_modes",
-                "effective_from",
-            ],
-            Self::ControlOrder => &["id"],
-        }
-    }
-}
 
 /// Reads a row that was put, from its columns in the order of [`Entity::columns`].
 pub fn put(entity: Entity, columns: &[Column<'_>]) -> Change {
@@ -157,21 +77,6 @@ pub fn unreadable(entity: Entity, key: &str) -> Change {
         unreadable: Some("the row cannot be read".to_owned()),
         ..change
     }
-}
-
-/// Reads a change log's JSON row into columns in the order of [`Entity::columns`]; `None` when it is no JSON object.
-pub fn columns_of_json(entity: Entity, json: &str) -> Option<Vec<Column<'static>>> {
-    let serde_json::Value::Object(mut object) = serde_json::from_str(json).ok()? else {
-        return None;
-    };
-    let column = |name: &&str| match object.remove(*name) {
-        None | Some(serde_json::Value::Null) => Column::Null,
-        Some(serde_json::Value::String(text)) => Column::Text(text.into()),
-        Some(serde_json::Value::Bool(value)) => Column::Integer(value.into()),
-        Some(serde_json::Value::Number(number)) => number.as_i64().map_or(Column::Foreign, Column::Integer),
-        Some(serde_json::Value::Array(_) | serde_json::Value::Object(_)) => Column::Foreign,
-    };
-    Some(entity.columns().iter().map(column).collect())
 }
 
 /// The foreign AEO code that a text is, if it is in normal form.
@@ -418,98 +323,4 @@ impl<'c> Reader<'c> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text(text: &str) -> Column<'_> {
-        Column::Text(text.into())
-    }
-
-    fn enterprise<'a>(tier: &'a str, from: &'a str, suspended: Column<'a>) -> Change {
-        put(
-            Entity::Enterprise,
-            &[
-                text("1101919107"),
-                Column::Null,
-                text("Trader"),
-                text(tier),
-                text(from),
-                Column::Null,
-                suspended,
-            ],
-        )
-    }
-
-    #[test]
-    fn an_enterprise_that_cannot_be_read_stands_as_suspended() {
-        let good = enterprise("CERTIFIED", "2020-01-01", Column::Integer(0));
-        assert_eq!(good.unreadable, None);
-        for bad in [
-            enterprise("GOLD", "2020-01-01", Column::Integer(0)),
-            enterprise("CERTIFIED", "soon", Column::Integer(0)),
-            enterprise("CERTIFIED", "2020-01-01", text("no")),
-        ] {
-            let Keyed::Enterprise(enterprise) = &bad.row else {
-                panic!("{bad:?}")
-            };
-            assert!(enterprise.credit.suspended && bad.unreadable.is_some(), "{bad:?}");
-        }
-        let strict = enterprise("DISCREDITED", "soon", Column::Integer(0));
-        let Keyed::Enterprise(enterprise) = strict.row else {
-            panic!("an enterprise")
-        };
-        assert_eq!(
-            enterprise.credit.credit_tier,
-            CreditTier::Discredited,
-            "strictness that can be read stays"
-        );
-    }
-
-    #[test]
-    fn an_order_that_cannot_be_read_holds_what_its_readable_selectors_match() {
-        let json = |kind: &str, prefix: &str, office: &str| {
-            let row = format!(
-                r#"{{"id":"O-1","kind":"{kind}","basis":"TARGETED","hs_prefix":{prefix},"customs_office":{office},
-                    "valid_from":"2026-01-01T00:00:00Z","legal_basis":"L","public_reason":"R"}}"#
-            );
-            put(
-                Entity::ControlOrder,
-                &columns_of_json(Entity::ControlOrder, &row).expect("an object"),
-            )
-        };
-        let order = |change: &Change| {
-            let Keyed::Order(order) = &change.row else {
-                panic!("{change:?}")
-            };
-            Arc::clone(order)
-        };
-        let good = json("INSPECT", "\"8471\"", "null");
-        assert_eq!(
-            (good.unreadable.is_none(), order(&good).kind),
-            (true, OrderKind::Inspect)
-        );
-        let bad_kind = json("LOOK", "\"8471\"", "null");
-        assert_eq!(
-            (bad_kind.unreadable.is_some(), order(&bad_kind).kind),
-            (true, OrderKind::Hold)
-        );
-        let bad_selector = json("INSPECT", "\"goods\"", "\"2225\"");
-        assert_eq!(order(&bad_selector).kind, OrderKind::Hold);
-        assert_eq!(order(&bad_selector).selectors.hs_prefix, None);
-        let nothing_left = json("INSPECT", "\"goods\"", "null");
-        assert!(matches!(nothing_left.row, Keyed::OrderGone) && nothing_left.unreadable.is_some());
-    }
-
-    #[test]
-    fn keys_are_the_change_logs() {
-        let change = put(
-            Entity::ScheduledTier,
-            &[text("1101919107"), text("REGULAR"), text("2027-01-01")],
-        );
-        assert_eq!(change.key, "1101919107|2027-01-01");
-        assert!(matches!(
-            gone(Entity::ScheduledTier, &change.key).row,
-            Keyed::ScheduledGone(_, Some(_))
-        ));
-    }
-}
+mod tests;

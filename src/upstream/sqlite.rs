@@ -14,7 +14,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, types::ValueRef};
 
-use super::{UpstreamError, row::Column};
+use super::{UpstreamError, columns::Column};
 use crate::{domain::recognition::shipped_arrangements, registry::row::Entity};
 
 const TABLES: &str = include_str!("sqlite/tables.sql");

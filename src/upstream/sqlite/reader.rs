@@ -11,7 +11,7 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, Row, types::ValueRef};
 
 use super::{
-    super::{Poll, ResyncCause, UpstreamError, row},
+    super::{Poll, ResyncCause, UpstreamError, columns, row},
     StorePath, column,
 };
 use crate::registry::{
@@ -283,7 +283,7 @@ impl LogRow {
         let columns = self
             .row
             .as_deref()
-            .and_then(|json| row::columns_of_json(entity, json));
+            .and_then(|json| columns::columns_of_json(entity, json));
         // The log's key is the one by which a later DELETE names the row.
         Some(match columns {
             Some(columns) => Change {
@@ -306,7 +306,7 @@ fn fingerprint_at(connection: &Connection, sequence: u64) -> Result<Option<u64>,
 }
 
 fn put(entity: Entity, found: &Row<'_>, columns: usize) -> Result<Change, UpstreamError> {
-    let mut read = smallvec::SmallVec::<[row::Column<'_>; 14]>::with_capacity(columns);
+    let mut read = smallvec::SmallVec::<[columns::Column<'_>; 14]>::with_capacity(columns);
     for index in 0..columns {
         read.push(column(found.get_ref(index)?));
     }

@@ -1,0 +1,24 @@
+//! Behaviour of the whole service, seen from outside and through the library's own doors.
+//!
+//! One binary, one file a behaviour. Tests that need a server start one of their own on port 0 with a store in a
+//! folder of their own (`support::TestApp`), so that all of them may run at once.
+
+mod support;
+
+/// What the evaluation holds over generated facts: better tiers, more parties, other orders, the same inputs.
+mod properties;
+
+/// What any request whatsoever is answered with: a decision, or the fields that are wrong.
+mod requests;
+
+/// What each decree gives each tier, from its first instant on, and which acceptance times are taken.
+mod decrees;
+
+/// The random draw: realized shares, and that nothing re-rolls.
+mod draws;
+
+/// The registry against its store: readiness, identifiers, dates, bad rows, whole commits, restores, replicas.
+mod registry;
+
+/// Policies and parameters that change while the server runs.
+mod reload;
