@@ -17,20 +17,20 @@ use prost::Message as _;
 use super::world::{Orders, SHAPES, Second, World, draws, identifiers, number_text};
 
 /// Runs an iteration that many times.
-pub type Loop = Box<dyn FnMut(&mut World, usize)>;
+pub(crate) type Loop = Box<dyn FnMut(&mut World, usize)>;
 
 /// One thing to measure.
-pub struct Case {
+pub(crate) struct Case {
     /// Its name.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What an iteration does.
-    pub about: &'static str,
+    pub(crate) about: &'static str,
     /// The case that does what is not meant of an iteration: to be taken off.
-    pub control: Option<&'static str>,
+    pub(crate) control: Option<&'static str>,
     /// The control orders in force.
-    pub orders: Orders,
+    pub(crate) orders: Orders,
     /// Makes everything that is not to be measured, then gives the loop.
-    pub prepare: fn(&mut World) -> Loop,
+    pub(crate) prepare: fn(&mut World) -> Loop,
 }
 
 const fn case(
@@ -60,7 +60,7 @@ const CLONE: Option<&str> = Some("clone-request");
 
 /// Every case, parts first.
 #[rustfmt::skip]
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     case("declare", "control: make the next declaration", None, NoOrders, declare),
     case("clone-request", "control: clone and drop a request", None, NoOrders, clone_request),
 
@@ -131,15 +131,12 @@ fn lookup(by: usize) -> Loop {
 
 fn orders(world: &mut World) -> Loop {
     let facts = world.facts(Registered);
-    let known: Vec<_> = facts
-        .iter()
-        .map(|facts| identifiers(facts.declaration, &facts.parties))
-        .collect();
     let rules = world.rules();
     Box::new(move |world, count| {
         for at in 0..count {
-            let (facts, known) = (black_box(&facts[at % SHAPES]), &known[at % SHAPES]);
-            black_box(rules.matching(facts.declaration, || known.clone(), world.moment.timestamp));
+            let facts = black_box(&facts[at % SHAPES]);
+            let parties = || identifiers(facts.declaration, &facts.parties);
+            black_box(rules.matching(facts.declaration, parties, world.moment.timestamp));
         }
     })
 }
@@ -285,7 +282,7 @@ fn convert(world: &mut World) -> Loop {
 }
 
 /// One answer for each shape.
-pub fn answers(world: &mut World) -> Vec<pb::DecideResponse> {
+pub(crate) fn answers(world: &mut World) -> Vec<pb::DecideResponse> {
     let outcomes = outcomes(world);
     let answers = outcomes
         .iter()
@@ -338,7 +335,7 @@ fn answer_one(
     let request = &mut world.bytes[at][..];
     // The declaration number is the first field: its direction stays, the rest is new.
     let direction = request[10];
-    request[2..20].copy_from_slice(&number_text(number as u64, direction));
+    request[2..20].copy_from_slice(&number_text(number, direction));
     let request = pb::DecideRequest::decode(black_box(&*request)).expect("a request");
     let valid = validate::request(&request, &world.window).expect("valid");
     let answer = facilitation.decide(

@@ -1,4 +1,4 @@
 //! What the benchmarks share: a country's register, its traffic, and the loops that are measured.
 
-pub mod cases;
-pub mod world;
+pub(crate) mod cases;
+pub(crate) mod world;

@@ -14,8 +14,7 @@ use greenlane::{
         declaration::{Declaration, MAX_PARTIES},
         enterprise::{CreditRecord, Enterprise, ScheduledTier},
         identifier::{
-            AeoCode, Country, CustomsCode, EnterpriseId, HsPrefix, ParsedAeoCode, SocialCreditCode,
-            social_credit_value,
+            AeoCode, Country, CustomsCode, EnterpriseId, ParsedAeoCode, SocialCreditCode, social_credit_value,
         },
         order::{ControlOrder, OrderBasis, OrderKind, Selectors},
         recognition::{RecognisedOperator, shipped_arrangements},
@@ -26,7 +25,7 @@ use greenlane::{
         draw::{Epoch, EpochKey, MasterSecret},
     },
     registry::{
-        Change, FreshnessClock, FreshnessLimits, Generation, Keyed, PartyIdentifiers, Registry, Rules,
+        Change, FreshnessClock, FreshnessLimits, Generation, Keyed, PartyIdentifiers, Registry, Rules, View,
     },
     service::{
         pb::{self, party::Identifier},
@@ -39,7 +38,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 /// Declarations that differ in office, direction, mode, goods and origins. Few enough that a loop over them stays in the
 /// second-level cache, as a declaration does that was read from the socket a moment ago; too many to learn by heart.
-pub const SHAPES: usize = 512;
+pub(crate) const SHAPES: usize = 512;
 /// Pairs of enterprises: many more than the caches hold, so that a look-up finds its entry as cold as in service.
 const MAX_PAIRS: usize = 1 << 18;
 /// Partners' operators.
@@ -53,7 +52,7 @@ const NOW: &str = "2026-11-23T02:00:00Z";
 
 /// Which control orders are in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Orders {
+pub(crate) enum Orders {
     /// None.
     None,
     /// A hundred, none of which matches any declaration.
@@ -64,7 +63,7 @@ pub enum Orders {
 
 /// What the second party is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Second {
+pub(crate) enum Second {
     /// A registered enterprise.
     Registered,
     /// A recognised foreign operator.
@@ -73,59 +72,59 @@ pub enum Second {
 
 /// What the register takes in memory.
 #[derive(Debug, Clone, Copy)]
-pub struct Memory {
+pub(crate) struct Memory {
     /// Growth of the resident set, by enterprise.
-    pub bytes_each: f64,
+    pub(crate) bytes_each: f64,
     /// Of that, the names, which no decision reads.
-    pub name_bytes_each: f64,
+    pub(crate) name_bytes_each: f64,
     /// Loading time.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
 }
 
 /// Everything the loops need.
-pub struct World {
-    pub generation: Arc<Generation>,
-    pub registry: Arc<Registry>,
-    pub book: &'static PolicyBook,
-    pub key: EpochKey,
-    pub clock: FreshnessClock,
-    pub moment: Moment,
-    pub window: Window,
+pub(crate) struct World {
+    pub(crate) generation: Arc<Generation>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) book: &'static PolicyBook,
+    pub(crate) key: EpochKey,
+    pub(crate) clock: FreshnessClock,
+    pub(crate) moment: Moment,
+    pub(crate) window: Window,
     /// For one look-up each: by customs code, by social credit code, unknown, foreign.
-    pub ids: [Vec<EnterpriseId>; 4],
-    pub requests: Vec<pb::DecideRequest>,
-    pub bytes: Vec<Vec<u8>>,
+    pub(crate) ids: [Vec<EnterpriseId>; 4],
+    pub(crate) requests: Vec<pb::DecideRequest>,
+    pub(crate) bytes: Vec<Vec<u8>>,
     /// By second party.
-    pub traffic: [Traffic; 2],
+    pub(crate) traffic: [Traffic; 2],
     orders: Orders,
     sequence: u64,
 }
 
 /// Declarations, one after the other, each with a number of its own and parties at random.
-pub struct Traffic {
+pub(crate) struct Traffic {
     shapes: Vec<Declaration>,
     pairs: Vec<[EnterpriseId; 2]>,
     next: usize,
-    number: u64,
+    number: usize,
 }
 
 impl Traffic {
     /// The next declaration, with a number that was not seen before.
     #[inline]
-    pub fn declare(&mut self) -> &Declaration {
+    pub(crate) fn declare(&mut self) -> &Declaration {
         self.number += 1;
         self.declare_as(self.number)
     }
 
     /// The next declaration, with a number that a former one had.
     #[inline]
-    pub fn declare_again(&mut self) -> &Declaration {
-        let number = self.next as u64 % 8_192;
+    pub(crate) fn declare_again(&mut self) -> &Declaration {
+        let number = self.next % 8_192;
         self.declare_as(number)
     }
 
     #[inline]
-    fn declare_as(&mut self, number: u64) -> &Declaration {
+    fn declare_as(&mut self, number: usize) -> &Declaration {
         let declaration = &mut self.shapes[self.next % SHAPES];
         let parties = &self.pairs[self.next % self.pairs.len()];
         self.next += 1;
@@ -139,12 +138,12 @@ impl Traffic {
 }
 
 /// A declaration number with that direction character; what 9 digits do not hold goes into office and year.
-pub fn number_text(number: u64, direction: u8) -> [u8; 18] {
+pub(crate) fn number_text(number: usize, direction: u8) -> [u8; 18] {
     let mut text = *b"222500000000000000";
     text[8] = direction;
     let mut rest = number;
     for at in [17, 16, 15, 14, 13, 12, 11, 10, 9, 7, 6, 5, 4] {
-        text[at] = b'0' + (rest % 10) as u8;
+        text[at] = b"0123456789"[rest % 10];
         rest /= 10;
     }
     text
@@ -189,14 +188,15 @@ fn tier(number: usize) -> CreditTier {
 fn enterprise(number: usize, of: usize) -> Enterprise {
     let credit_tier = tier(number);
     let certified = credit_tier < CreditTier::Regular;
+    let day = i32::try_from(number % 365).unwrap_or_default();
     Enterprise {
         customs_code: customs_code(number, of),
         social_credit_code: social_credit_code(number),
         name: format!("上海{number}进出口有限公司"),
         credit: CreditRecord {
             credit_tier,
-            tier_effective_from: parse::<Date>("2024-01-01").plus_days((number % 365) as i32),
-            tier_valid_until: certified.then(|| parse::<Date>("2028-01-01").plus_days((number % 365) as i32)),
+            tier_effective_from: parse::<Date>("2024-01-01").plus_days(day),
+            tier_valid_until: certified.then(|| parse::<Date>("2028-01-01").plus_days(day)),
             suspended: number.is_multiple_of(2_000),
         },
     }
@@ -315,11 +315,7 @@ fn orders(matching: bool) -> Vec<ControlOrder> {
                 50..70 => selectors.hs_prefix = Some(parse(&format!("99{number:02}"))),
                 // The goods are declared often, never of that origin.
                 70..80 => {
-                    selectors.hs_prefix = Some(
-                        HS_CODES[number % HS_CODES.len()][..6]
-                            .parse::<HsPrefix>()
-                            .unwrap(),
-                    );
+                    selectors.hs_prefix = Some(parse(&HS_CODES[number % HS_CODES.len()][..6]));
                     selectors.origin_country = Some(parse("KP"));
                 }
                 80..90 => selectors.customs_office = Some(parse(&format!("99{number:02}"))),
@@ -368,7 +364,7 @@ fn wire_party(role: PartyRole, id: &EnterpriseId) -> pb::Party {
     }
 }
 
-fn wire_request(rng: &mut StdRng, number: u64, parties: &[EnterpriseId; 2]) -> pb::DecideRequest {
+fn wire_request(rng: &mut StdRng, number: usize, parties: &[EnterpriseId; 2]) -> pb::DecideRequest {
     let (direction, character) =
         [(Direction::Import, b'1'), (Direction::Export, b'0')][rng.random_range(0..2)];
     let second = match parties[1] {
@@ -412,7 +408,7 @@ fn random_id(rng: &mut StdRng, enterprises: usize) -> EnterpriseId {
 
 impl World {
     /// Loads that many enterprises and makes declarations about them.
-    pub fn new(enterprises: usize) -> (Self, Memory) {
+    pub(crate) fn new(enterprises: usize) -> (Self, Memory) {
         let (generation, memory) = load(enterprises);
         check_reachable(&generation, enterprises);
         let generation = Arc::new(generation);
@@ -427,8 +423,8 @@ impl World {
         clock.confirm(monotonic, wall);
         let window = Window {
             now: timestamp,
-            ahead: Duration::from_secs(300),
-            behind: Duration::from_secs(7 * 86_400),
+            ahead: Duration::from_mins(5),
+            behind: Duration::from_hours(7 * 24),
             first_policy: book.policies()[0].document.effective_from,
         };
 
@@ -510,7 +506,7 @@ impl World {
     }
 
     /// Puts other control orders in force, where they differ.
-    pub fn put_orders(&mut self, wanted: Orders) {
+    pub(crate) fn put_orders(&mut self, wanted: Orders) {
         if wanted == self.orders {
             return;
         }
@@ -528,16 +524,16 @@ impl World {
     }
 
     /// The use case over this register, with a memory of draws of its own.
-    pub fn facilitation(&self) -> Facilitation {
+    pub(crate) fn facilitation(&self) -> Facilitation {
         let freshness = FreshnessLimits {
-            relief_max_age: Duration::from_secs(300),
-            decision_max_age: Duration::from_secs(86_400),
+            relief_max_age: Duration::from_mins(5),
+            decision_max_age: Duration::from_hours(24),
         };
         Facilitation::new(Arc::clone(&self.registry), self.book.clone(), freshness, draws())
     }
 
     /// What is known of a declaration, as a decision under the orders in force would find it. Lives on.
-    pub fn facts(&mut self, second: Second) -> Vec<Facts<'static>> {
+    pub(crate) fn facts(&mut self, second: Second) -> Vec<Facts<'static>> {
         let rules = self.rules();
         (0..SHAPES)
             .map(|_| {
@@ -552,7 +548,7 @@ impl World {
                                 enterprise: None,
                                 operator: view.operator(code),
                             },
-                            id => PartyFacts {
+                            id @ (EnterpriseId::Customs(_) | EnterpriseId::SocialCredit(_)) => PartyFacts {
                                 enterprise: view.enterprise(id),
                                 operator: None,
                             },
@@ -564,11 +560,14 @@ impl World {
                 let arrangements = operators
                     .map(|operator| rules.arrangements(operator.country))
                     .collect();
-                let identifiers = identifiers(declaration, &parties);
                 Facts {
                     declaration,
                     arrangements,
-                    orders: rules.matching(declaration, || identifiers, self.moment.timestamp),
+                    orders: rules.matching(
+                        declaration,
+                        || identifiers(declaration, &parties),
+                        self.moment.timestamp,
+                    ),
                     parties,
                     accepted_on: Date::of(self.moment.timestamp),
                     decided_at: self.moment.timestamp,
@@ -579,20 +578,20 @@ impl World {
     }
 
     /// The orders and arrangements in force. They live on.
-    pub fn rules(&self) -> &'static Rules {
-        let (rules, _) = self.generation.read(|view| view.rules());
+    pub(crate) fn rules(&self) -> &'static Rules {
+        let (rules, _) = self.generation.read(|view: View<'_>| view.rules());
         let rules: &'static Arc<Rules> = Box::leak(Box::new(Guard::into_inner(rules)));
         rules
     }
 }
 
 /// Draw keys of a secret that is none, with an empty memory of draws.
-pub fn draws() -> DrawKeys {
+pub(crate) fn draws() -> DrawKeys {
     DrawKeys::from_hex(&"07".repeat(32)).expect("long enough")
 }
 
 /// By what the parties of a declaration are known.
-pub fn identifiers(
+pub(crate) fn identifiers(
     declaration: &Declaration,
     parties: &[PartyFacts],
 ) -> ArrayVec<PartyIdentifiers, MAX_PARTIES> {
