@@ -5,6 +5,8 @@
 //! `registry`, `super::super::app` in a file of `cli/` the folder `app`, `tokio::time` the crate `tokio`.
 
 #![allow(
+    clippy::needless_pass_by_value,
+    clippy::wildcard_enum_match_arm,
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
@@ -725,7 +727,6 @@ fn imported(tokens: &[TokenTree], prefix: Option<&str>, names: &mut BTreeSet<Str
 // === leaving tests out ===
 
 /// The tokens without the items that stand under `#[cfg(test)]`, at any depth.
-#[expect(clippy::needless_pass_by_value, reason = "callers give theirs away")]
 fn without_tests(tokens: Vec<TokenTree>) -> Vec<TokenTree> {
     let mut kept = Vec::new();
     let mut at = 0;

@@ -66,10 +66,6 @@ enum Command {
     Decide(Box<decide::Decide>),
     /// Show the state of a running server: registry, freshness, policies
     Status,
-    Enterprise(enterprise::Enterprise),
-    Order(order::Order),
-    Policy(policy::Policy),
-    Completions(completions::Completions),
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -101,9 +97,5 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Completions(command) => command.run(&context),
         Command::Decide(command) => command.run(&context),
         Command::Status => status::run(&context),
-        Command::Enterprise(command) => command.run(&context),
-        Command::Order(command) => command.run(&context),
-        Command::Policy(command) => command.run(&context),
-        Command::Completions(command) => command.run(&context),
     }
 }

@@ -443,7 +443,7 @@ async fn a_server_holds_its_own_clock_against_the_acceptance_time() {
 #[tokio::test]
 async fn a_window_that_reaches_back_decides_under_each_decree_and_ends_before_the_first() {
     let app = TestApp::ready_with(|settings| {
-        settings.server.acceptance_max_behind = Span::new(Duration::from_hours(876000));
+        settings.server.acceptance_max_behind = Span::new(Duration::from_hours(876_000));
     })
     .await;
     let mut client = app.facilitation();

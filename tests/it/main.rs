@@ -4,6 +4,9 @@
 //! folder of their own (`support::TestApp`), so that all of them may run at once.
 
 #![allow(
+    clippy::print_stdout,
+    clippy::assigning_clones,
+    clippy::format_push_string,
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
