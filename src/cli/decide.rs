@@ -88,7 +88,6 @@ fn read(file: &Path) -> anyhow::Result<Vec<pb::DecideRequest>> {
 }
 
 fn decide(context: &Context, requests: &[pb::DecideRequest]) -> anyhow::Result<ExitCode> {
-    let single = requests.len() == 1;
     let mut decisions = Vec::new();
     let mut refused = 0;
     client::block_on(async {
@@ -98,11 +97,8 @@ fn decide(context: &Context, requests: &[pb::DecideRequest]) -> anyhow::Result<E
                 match result {
                     Ok(decided) if context.output == output::Format::Json => {
                         let value = json::to_value("Decision", &decided)?;
-                        if single {
-                            output::json(&value)?;
-                        } else {
-                            output::line(&value.to_string())?;
-                        }
+                        // One a line, so that programs can read them as they come.
+                        output::line(&value.to_string())?;
                     }
                     Ok(decided) => decisions.push((String::new(), decided)),
                     Err(error) => {

@@ -145,7 +145,7 @@ def test_completions_are_valid_bash(tmp_path):
 def server(tmp_path_factory):
     """A server whose registry the command line filled: the import makes it ready."""
     with Server(tmp_path_factory.mktemp("server")).start(wait=False) as running:
-        running.wait_store()
+        running.wait_for_store()
         rows = [f"{ADVANCED},,Harbour Trading,ADVANCED_CERTIFIED,2020-01-01,,0",
                 f"{REGULAR},,Old Mill,REGULAR,2020-01-01,,0"]
         succeeded(enterprise_import(running, rows))
@@ -301,8 +301,9 @@ def test_the_shipped_policies_pass_their_proof_and_their_cases(tmp_path):
 def test_a_policy_that_favours_the_worse_tier_fails_the_check(tmp_path):
     shipped = (REPO / "src/policy/decrees/cn-gacc-251.toml").read_text()
     broken = tmp_path / "cn-gacc-251.toml"
-    broken.write_text(shipped.replace("800000", "1", 1))
+    # A reward turned into a burden: an advanced certified enterprise would be inspected more than a regular one.
+    broken.write_text(shipped.replace('rule = "STRICTLY_BELOW", ppm = 200000', 'rule = "AT_LEAST", ppm = 900000', 1))
     assert broken.read_text() != shipped
-    refused(greenlane("policy", "check", broken, cwd=tmp_path), "DISCREDITED")
+    refused(greenlane("policy", "check", broken, cwd=tmp_path), "ADVANCED_CERTIFIED")
     broken.write_text(shipped[: len(shipped) // 2] + "\n[[[\n")
     refused(greenlane("policy", "check", broken, cwd=tmp_path), "cn-gacc-251.toml")

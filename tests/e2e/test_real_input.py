@@ -23,7 +23,7 @@ RATES = {"ADVANCED_CERTIFIED": 4_879, "REGULAR": 24_400, "DISCREDITED": 800_000}
 
 def greenlane(server: Server, *words) -> subprocess.CompletedProcess:
     command = [str(server.binary), *map(str, words), "--set", f"server.grpc_addr={server.grpc_addr}",
-               "--set", f"server.data={server.data}"]
+               "--set", f"server.data_dir={server.data}"]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True, cwd=server.tmp)
 
 

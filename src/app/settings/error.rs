@@ -140,9 +140,9 @@ fn hint(suggestion: Option<&str>) -> String {
 
 /// Finds the known name nearest to an unknown one, if it is near enough to be what was meant.
 ///
-/// Up to a third of the last part may differ; the right key in a wrong section counts as one slip.
+/// Up to two fifths of the last part may differ; the right key in a wrong section counts as one slip.
 pub(super) fn nearest(unknown: &str, known: impl IntoIterator<Item = &'static str>) -> Option<&'static str> {
-    let allowance = (last_part(unknown).chars().count() / 3).max(1);
+    let allowance = (last_part(unknown).chars().count() * 2 / 5).max(1);
     known
         .into_iter()
         .map(|name| (distance(unknown, name), name))

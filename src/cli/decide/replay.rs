@@ -62,8 +62,9 @@ pub(super) fn run(context: &Context, file: &Path) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Writes the enterprises that a file names, for `enterprise import`: declarants REGULAR, importers in the real
-/// proportions of tiers by a hash of their code, so that the same file always gives the same register.
+/// Writes the enterprises that a file names, for `enterprise import`: importers in the real proportions of tiers by a
+/// hash of their code, so that the same file always gives the same register; everybody else advanced certified, because
+/// the lower tier prevails and the importers' is to show.
 pub(super) fn write_enterprises(file: &Path, target: &Path) -> anyhow::Result<ExitCode> {
     let mut source = Source::open(file)?;
     let mut enterprises = BTreeMap::new();
@@ -71,7 +72,11 @@ pub(super) fn write_enterprises(file: &Path, target: &Path) -> anyhow::Result<Ex
         for party in request.parties {
             if let Some(pb::party::Identifier::CustomsCode(code)) = party.identifier {
                 let importer = party.role == i32::from(PartyRole::Consignee.number());
-                let tier = if importer { tier_of(&code) } else { "REGULAR" };
+                let tier = if importer {
+                    tier_of(&code)
+                } else {
+                    "ADVANCED_CERTIFIED"
+                };
                 enterprises.insert(code, tier);
             }
         }
