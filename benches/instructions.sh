@@ -33,7 +33,8 @@ case ${1-} in
 esac
 
 export CARGO_TERM_COLOR=never
-program=$(cargo bench --no-run --bench decision 2>&1 | tee /dev/stderr | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
+# `tee /dev/stderr` would cut off a log file that standard error goes to.
+program=$(cargo bench --no-run --bench decision 2>&1 | tee >(cat >&2) | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
