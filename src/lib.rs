@@ -7,12 +7,14 @@
 //!
 //! ```text
 //! main -> cli -> app -> { service, upstream } -> facilitation -> { policy, registry } -> domain
+//!                                upstream ------> metrics ------------------------------> domain
 //! ```
 //!
 //! - [`domain`]: what the field talks about; values only.
 //! - [`policy`]: the law as data, and the evaluation as one pure function.
 //! - [`registry`]: every enterprise in memory, with one writer.
 //! - [`facilitation`]: the use case: look up, draw, decide.
+//! - [`metrics`]: every metric, a leaf.
 //! - [`upstream`]: the stores that feed the registry.
 //! - [`service`]: the gRPC services.
 //! - [`app`]: settings, wiring, supervision.
@@ -37,6 +39,8 @@ pub mod policy;
 pub mod registry;
 
 pub mod facilitation;
+
+pub mod metrics;
 
 pub mod upstream;
 

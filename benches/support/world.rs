@@ -252,7 +252,7 @@ fn load(enterprises: usize) -> (Generation, Memory) {
         seconds: from.elapsed().as_secs_f64(),
     };
     generation.load(&partners());
-    generation.finish_load(1);
+    generation.finish_load(1, None);
     (generation, memory)
 }
 
@@ -519,7 +519,7 @@ impl World {
             }
         };
         self.sequence += 1;
-        self.generation.commit(&changes, self.sequence);
+        self.generation.commit(&changes, self.sequence, None);
         self.orders = wanted;
     }
 

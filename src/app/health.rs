@@ -15,7 +15,9 @@ use tracing::{info, warn};
 use crate::{
     domain::Freshness,
     facilitation::{Facilitation, Moment},
-    upstream::follower::FeedStatus,
+    metrics::RegistryReading,
+    registry::Generation,
+    upstream::status::FeedStatus,
 };
 
 /// How often the age of the data is looked at.
@@ -51,6 +53,27 @@ impl Health {
     /// Whether a snapshot has been in force.
     pub fn has_started(&self) -> bool {
         self.feed.positions().borrow().is_some()
+    }
+
+    /// The state of the registry now, for metrics.
+    pub fn reading(&self) -> RegistryReading {
+        let moment = Moment::now();
+        let age = self.feed.clock.age(moment.monotonic, moment.wall);
+        let state = match self.facilitation.freshness(age) {
+            _ if !self.feed.is_ready() => "loading",
+            Freshness::Fresh => "live",
+            Freshness::Stale => "stale",
+            Freshness::Expired => "expired",
+        };
+        let generation = self.facilitation.registry().current();
+        let generation = generation.as_deref();
+        RegistryReading {
+            enterprises: generation.map(Generation::tier_counts).unwrap_or_default(),
+            sequence: generation.map_or(0, |generation| generation.position().sequence),
+            age: age.0,
+            state,
+            quarantined: generation.map_or(0, |generation| generation.quarantined_count() as u64),
+        }
     }
 
     /// From now on nothing new is wanted.

@@ -5,6 +5,7 @@
 //! upstream thread: the registry's only writer
 //! ```
 
+mod feed;
 pub mod health;
 pub mod policies;
 pub mod probes;
@@ -25,6 +26,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tracing::{error, info};
 
 use self::{
+    feed::Feed,
     health::Health,
     policies::Reloader,
     server::{ConnectionLimits, Server},
@@ -32,6 +34,7 @@ use self::{
 };
 use crate::{
     facilitation::{DrawKeys, Facilitation},
+    metrics::Metrics,
     registry::{FreshnessLimits, Registry},
     service::{
         dispatch::Dispatch,
@@ -42,10 +45,7 @@ use crate::{
         },
         registry::RegistryRpc,
     },
-    upstream::{
-        follower::{FeedStatus, Follower, FollowerSettings},
-        sqlite::{History, Reader, StorePath},
-    },
+    upstream::{source::Source, status::FeedStatus},
 };
 
 /// The service, bound and ready to run.
@@ -53,7 +53,8 @@ use crate::{
 pub struct App {
     server: Server,
     probes: std::net::TcpListener,
-    follower: Follower,
+    feed: Feed,
+    metrics: Arc<Metrics>,
     health: Arc<Health>,
     reporter: tonic_health::server::HealthReporter,
     reloader: Option<Arc<Reloader>>,
@@ -73,19 +74,21 @@ struct Stops {
 impl App {
     /// Builds every part and binds both addresses; serves nothing yet.
     pub async fn build(settings: &Settings, master_secret: &str) -> anyhow::Result<Self> {
-        let store = StorePath::from_url(&settings.upstream_url())?;
-        // Creates it, or brings its schema up to date, before anybody reads it.
-        drop(store.open_or_create().context("the registry store")?);
+        let source = Source::open(&feed::source_settings(settings))?;
+        // Creates an embedded store, or brings its schema up to date, before anybody reads it.
+        source.prepare().context("the registry store")?;
+        let (kind, history) = (source.kind(), source.history());
         let (book, files) = policies::read_book_and_files(settings.policy.directory())?;
         let freshness = FreshnessLimits {
             relief_max_age: settings.freshness.relief_max_age.get(),
             decision_max_age: settings.freshness.decision_max_age.get(),
         };
         let registry = Arc::new(Registry::default());
-        let feed = Arc::new(FeedStatus::default());
+        let metrics = Arc::new(Metrics::default());
+        let status = Arc::new(FeedStatus::new(kind));
         let draws = DrawKeys::from_hex(master_secret).context("draw.master_secret")?;
         let facilitation = Arc::new(Facilitation::new(Arc::clone(&registry), book, freshness, draws));
-        let health = Arc::new(Health::new(Arc::clone(&facilitation), Arc::clone(&feed)));
+        let health = Arc::new(Health::new(Arc::clone(&facilitation), Arc::clone(&status)));
         let (reporter, health_service) = tonic_health::server::health_reporter();
         // The library starts with SERVING; we do not until there is data.
         health::report(&reporter, false).await;
@@ -96,18 +99,17 @@ impl App {
         };
         let facilitation_rpc = FacilitationRpc {
             facilitation: Arc::clone(&facilitation),
-            feed: Arc::clone(&feed),
+            feed: Arc::clone(&status),
             window: AcceptanceWindow {
                 ahead: settings.server.acceptance_max_ahead.get(),
                 behind: settings.server.acceptance_max_behind.get(),
             },
-            history: Some(History::new(store.clone())),
+            history,
         };
         let registry_rpc = RegistryRpc {
             facilitation: Arc::clone(&facilitation),
             registry: Arc::clone(&registry),
-            feed: Arc::clone(&feed),
-            source: "sqlite",
+            feed: Arc::clone(&status),
         };
         let max_message = settings.limits.max_message_bytes;
         let server = serve(
@@ -130,16 +132,8 @@ impl App {
         Ok(Self {
             server,
             probes: probes::bind(settings.server.http_addr)?,
-            follower: Follower {
-                reader: Reader::new(store),
-                registry,
-                status: feed,
-                settings: FollowerSettings {
-                    poll_interval: settings.upstream.poll_interval.get(),
-                    min_enterprises: settings.upstream.min_enterprises,
-                    change_log_retention: settings.upstream.change_log_retention.get(),
-                },
-            },
+            feed: Feed::new(settings, source, registry, status, Arc::clone(&metrics)),
+            metrics,
             health,
             reporter,
             reloader,
@@ -163,7 +157,8 @@ impl App {
         let Self {
             server,
             probes,
-            follower,
+            feed,
+            metrics,
             health,
             reporter,
             reloader,
@@ -182,12 +177,12 @@ impl App {
             Box::pin(async move { Ok(server.run(drain).await?) })
         });
         part("http", {
-            let (listener, health, stop) = (
-                tokio::net::TcpListener::from_std(probes)?,
-                Arc::clone(&health),
-                rest(),
-            );
-            Box::pin(async move { Ok(probes::run(listener, health, stop).await?) })
+            let (listener, stop) = (tokio::net::TcpListener::from_std(probes)?, rest());
+            let told = probes::Told {
+                health: Arc::clone(&health),
+                metrics,
+            };
+            Box::pin(async move { Ok(probes::run(listener, told, stop).await?) })
         });
         part("health", {
             let (health, stop) = (Arc::clone(&health), rest());
@@ -206,7 +201,7 @@ impl App {
                 }),
             );
         }
-        part("upstream", Box::pin(follow(follower, rest())?));
+        part("upstream", Box::pin(feed.run(rest())?));
 
         let ended = tokio::select! {
             () = stop => None,
@@ -245,32 +240,6 @@ fn outcome(
     result.with_context(|| name)?;
     anyhow::ensure!(!unasked, "{name} ended by itself");
     Ok(())
-}
-
-/// Runs the follower on a thread of its own: it blocks on the store.
-fn follow(
-    follower: Follower,
-    stop: watch::Receiver<bool>,
-) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + use<>> {
-    let (ended, wait) = tokio::sync::oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()?;
-    let thread = thread::Builder::new()
-        .name("upstream".to_owned())
-        .spawn(move || {
-            runtime.block_on(follower.run(stop));
-            // Nobody waits any more only when the process ends.
-            // Nobody waits any more only when the process ends.
-            let _waiting = ended.send(());
-        })?;
-    Ok(async move {
-        let finished = wait.await;
-        finished.map_err(|_| anyhow::anyhow!("the upstream thread panicked"))?;
-        thread
-            .join()
-            .map_err(|_| anyhow::anyhow!("the upstream thread panicked"))
-    })
 }
 
 fn serve(

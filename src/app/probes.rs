@@ -1,7 +1,7 @@
-//! The HTTP side as far as it stands: probes for an orchestrator.
+//! The HTTP side as far as it stands: probes for an orchestrator, and metrics.
 //!
 //! `/livez`: the process answers. `/readyz`: decisions can be had, and registry data has not EXPIRED. `/startupz`: the
-//! first snapshot is in force.
+//! first snapshot is in force. `/metrics`: `OpenMetrics` text.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,18 +13,24 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use super::health::Health;
+use crate::metrics::{self, Metrics};
 
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections at once; probes need few.
 const MAX_CONNECTIONS: usize = 256;
 
+/// What there is to tell.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// Whether decisions can be had.
+    pub health: Arc<Health>,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+}
+
 /// Serves probes until `stop` turns true.
-pub async fn run(
-    listener: TcpListener,
-    health: Arc<Health>,
-    mut stop: watch::Receiver<bool>,
-) -> io::Result<()> {
+pub async fn run(listener: TcpListener, told: Told, mut stop: watch::Receiver<bool>) -> io::Result<()> {
     let mut connections = JoinSet::new();
     while !*stop.borrow() {
         let accepted = tokio::select! {
@@ -36,9 +42,9 @@ pub async fn run(
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        let health = Arc::clone(&health);
+        let told = told.clone();
         let service = service_fn(move |request| {
-            let answer = answer(&request, &health);
+            let answer = answer(&request, &told);
             async move { Ok::<_, Infallible>(answer) }
         });
         let mut builder = http1::Builder::new();
@@ -61,7 +67,8 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(listener)
 }
 
-fn answer(request: &Request<Incoming>, health: &Health) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, told: &Told) -> Response<Full<Bytes>> {
+    let health = &told.health;
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET");
     }
@@ -79,16 +86,32 @@ fn answer(request: &Request<Incoming>, health: &Health) -> Response<Full<Bytes>>
             "not ready: the registry is loading, expired, or draining",
         ),
         "/startupz" => probe(health.has_started(), "starting: no registry snapshot yet"),
-        _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz and /startupz"),
+        "/metrics" => {
+            told.metrics.read_registry(&health.reading());
+            told.metrics.text().map_or_else(
+                |_| text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"),
+                |metrics| body(StatusCode::OK, metrics::OPENMETRICS, metrics.into()),
+            )
+        }
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there are /livez, /readyz, /startupz and /metrics",
+        ),
     }
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
+fn text(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    body(
+        status,
+        "text/plain; charset=utf-8",
+        Bytes::from_static(text.as_bytes()),
+    )
+}
+
+fn body(status: StatusCode, media_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    let media_type = header::HeaderValue::from_static(media_type);
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
     response
 }

@@ -110,6 +110,11 @@ impl Facilitation {
         }
     }
 
+    /// What decisions look up.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// The policies and parameters in force.
     pub fn policies(&self) -> Guard<Arc<PolicyBook>> {
         self.policies.load()

@@ -1,7 +1,7 @@
 //! The writer's side of a generation: one thread applies whole commits.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{Ordering, fence},
@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     digest::{self, Digest},
-    generation::{Generation, ScheduleEntry},
+    generation::{Generation, Mark, ScheduleEntry},
     key::{CustomsKey, SocialCreditKey},
     names::Names,
     orders::Rules,
@@ -25,6 +25,9 @@ use crate::domain::{
     recognition::Arrangement,
 };
 
+/// Commits whose digests are remembered.
+const TRAIL: usize = 4096;
+
 /// What only the writer needs.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
@@ -32,12 +35,15 @@ pub(super) struct Writer {
     pub(super) orders: BTreeMap<String, Arc<ControlOrder>>,
     pub(super) arrangements: BTreeMap<String, Arrangement>,
     pub(super) digest: Digest,
+    /// The digest after each of the last commits, so that one that was asked for at a sequence can still be compared.
+    pub(super) trail: VecDeque<(u64, Digest)>,
+    pub(super) mark: Mark,
     pub(super) quarantined: BTreeMap<(Entity, String), String>,
 }
 
 impl Generation {
-    /// Applies whole commits that lead to `sequence`: requests see all of it or nothing.
-    pub fn commit(&self, changes: &[Change], sequence: u64) {
+    /// Applies whole commits that lead to `sequence`, where the store shows `mark`: requests see all of it or nothing.
+    pub fn commit(&self, changes: &[Change], sequence: u64, mark: Mark) {
         let mut writer = self.writer();
         // The rules are built before readers are asked to wait.
         let mut rules_touched = false;
@@ -57,6 +63,7 @@ impl Generation {
         }
         self.sequence.store(sequence, Ordering::Release);
         self.commits.store(odd + 1, Ordering::Release);
+        writer.note(sequence, mark);
     }
 
     /// Applies rows of a snapshot to a generation that is not in force yet.
@@ -68,12 +75,13 @@ impl Generation {
         }
     }
 
-    /// Ends a snapshot: the rows put so far are everything up to `sequence`.
-    pub fn finish_load(&self, sequence: u64) {
-        let writer = self.writer();
+    /// Ends a snapshot: the rows put so far are everything up to `sequence`, where the store shows `mark`.
+    pub fn finish_load(&self, sequence: u64, mark: Mark) {
+        let mut writer = self.writer();
         self.rules
             .store(Arc::new(Rules::new(&writer.orders, &writer.arrangements)));
         self.sequence.store(sequence, Ordering::Release);
+        writer.note(sequence, mark);
     }
 
     fn apply(&self, writer: &mut Writer, change: &Change) {
@@ -228,6 +236,15 @@ fn take_scheduled(writer: &mut Writer, code: CustomsCode, entry: &mut ScheduleEn
 }
 
 impl Writer {
+    /// Notes the digest and the mark at a sequence.
+    pub(super) fn note(&mut self, sequence: u64, mark: Mark) {
+        self.mark = mark;
+        if self.trail.len() == TRAIL {
+            self.trail.pop_front();
+        }
+        self.trail.push_back((sequence, self.digest));
+    }
+
     /// Applies a change of orders or arrangements; gives whether it was one.
     fn apply_rule(&mut self, change: &Change) -> bool {
         match &change.row {

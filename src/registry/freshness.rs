@@ -64,13 +64,38 @@ fn wall_nanoseconds(at: SystemTime) -> i64 {
 }
 
 impl FreshnessClock {
-    /// Upstream answered a question that was asked at these instants.
+    /// Upstream answered a question that was asked at these instants. An older question than the last one says nothing.
     pub fn confirm(&self, asked: Instant, asked_wall: SystemTime) {
-        self.wall.store(wall_nanoseconds(asked_wall), Ordering::Relaxed);
-        self.monotonic.store(
-            nanoseconds(asked.saturating_duration_since(self.start)),
-            Ordering::Relaxed,
-        );
+        self.put(self.monotonic_nanoseconds(asked), wall_nanoseconds(asked_wall));
+    }
+
+    /// The data was confirmed in an earlier life of this process, at that wall time, as a snapshot file says.
+    ///
+    /// A time that lies ahead says nothing about how old the data is: it counts as `if_ahead` old.
+    pub fn restore(&self, confirmed: SystemTime, now: Instant, now_wall: SystemTime, if_ahead: Duration) {
+        let (wall, now_wall) = (wall_nanoseconds(confirmed), wall_nanoseconds(now_wall));
+        let age = if wall > now_wall {
+            nanoseconds(if_ahead)
+        } else {
+            now_wall - wall
+        };
+        let monotonic = self.monotonic_nanoseconds(now).saturating_sub(age);
+        self.put(monotonic, now_wall.saturating_sub(age));
+    }
+
+    /// Nanoseconds since the clock was made; negative before.
+    fn monotonic_nanoseconds(&self, at: Instant) -> i64 {
+        match at.checked_duration_since(self.start) {
+            Some(after) => nanoseconds(after),
+            None => -nanoseconds(self.start.saturating_duration_since(at)),
+        }
+    }
+
+    fn put(&self, monotonic: i64, wall: i64) {
+        if monotonic >= self.monotonic.load(Ordering::Relaxed) {
+            self.wall.store(wall, Ordering::Relaxed);
+            self.monotonic.store(monotonic, Ordering::Relaxed);
+        }
     }
 
     /// The age at these instants; everything there is before the first confirmation.
@@ -79,7 +104,7 @@ impl FreshnessClock {
         if monotonic == i64::MIN {
             return Age(Duration::MAX);
         }
-        let elapsed = nanoseconds(now.saturating_duration_since(self.start)) - monotonic;
+        let elapsed = self.monotonic_nanoseconds(now).saturating_sub(monotonic);
         let elapsed_wall = wall_nanoseconds(now_wall) - self.wall.load(Ordering::Relaxed);
         Age(Duration::from_nanos(
             u64::try_from(elapsed.max(elapsed_wall)).unwrap_or_default(),
@@ -112,6 +137,42 @@ mod tests {
         ] {
             assert_eq!(LIMITS.of(Age(Duration::from_secs(seconds))), freshness);
         }
+    }
+
+    #[test]
+    fn a_file_is_as_old_as_it_says_and_one_from_the_future_is_stale() {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let (hour, day) = (Duration::from_hours(1), Duration::from_hours(24));
+        let clock = FreshnessClock::default();
+        clock.restore(
+            wall - day,
+            now,
+            wall,
+            LIMITS.relief_max_age + Duration::from_secs(1),
+        );
+        assert_eq!(clock.age(now, wall).0, day);
+        assert_eq!(
+            clock.age(now + hour, wall).0,
+            day + hour,
+            "it goes on getting older"
+        );
+        clock.confirm(now, wall);
+        assert_eq!(clock.age(now, wall).0, Duration::ZERO, "the store has answered");
+        clock.confirm(now.checked_sub(hour).expect("an hour ago"), wall - hour);
+        assert_eq!(
+            clock.age(now, wall).0,
+            Duration::ZERO,
+            "an older answer says nothing"
+        );
+
+        let clock = FreshnessClock::default();
+        clock.restore(
+            wall + day,
+            now,
+            wall,
+            LIMITS.relief_max_age + Duration::from_secs(1),
+        );
+        assert_eq!(LIMITS.of(clock.age(now, wall)), Freshness::Stale);
     }
 
     #[test]

@@ -7,14 +7,14 @@ use std::sync::{
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use foldhash::fast::RandomState;
+use foldhash::{HashMap, HashMapExt as _, fast::RandomState};
 
 use super::{
     commit::Writer,
     key::{CustomsKey, SocialCreditKey},
     orders::Rules,
     record::Record,
-    row::Entity,
+    row::{Change, Entity, Keyed},
     view::View,
 };
 use crate::domain::{
@@ -36,6 +36,20 @@ pub struct Position {
     pub epoch: Arc<str>,
     /// The last change that is in.
     pub sequence: u64,
+}
+
+/// What a store showed at a position, so that another history at the same position is told apart: a restored backup
+/// brings its old epoch back. SQL stores: the log row's fingerprint, and 0. NATS: the stream's identity and the sequence in
+/// it. `None` where the store shows nothing there.
+pub type Mark = Option<[u64; 2]>;
+
+/// Where a replica stands in its store's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Epoch and sequence.
+    pub position: Position,
+    /// What the store showed there.
+    pub mark: Mark,
 }
 
 /// The tables and where they stand.
@@ -135,6 +149,15 @@ impl Generation {
         }
     }
 
+    /// The last commit that is in, with what the store showed there.
+    pub fn place(&self) -> Place {
+        let writer = self.writer();
+        Place {
+            position: self.position(),
+            mark: writer.mark,
+        }
+    }
+
     /// The store's identity.
     pub fn epoch(&self) -> &str {
         &self.epoch
@@ -163,6 +186,42 @@ impl Generation {
     /// The digest of every row, 64 hex digits.
     pub fn digest(&self) -> String {
         self.writer().digest.hex()
+    }
+
+    /// The digest as it was at a sequence; `None` unless one of the last commits ended there.
+    pub fn digest_at(&self, sequence: u64) -> Option<String> {
+        let writer = self.writer();
+        let place = writer.trail.binary_search_by_key(&sequence, |(at, _)| *at).ok()?;
+        writer.trail.get(place).map(|(_, digest)| digest.hex())
+    }
+
+    /// Registered enterprises by tier as they would be after these changes.
+    pub fn tier_counts_after(&self, changes: &[Change]) -> [u64; CreditTier::COUNT] {
+        let mut counts = self.tier_counts();
+        let mut tiers = HashMap::<CustomsKey, Option<CreditTier>>::new();
+        for change in changes {
+            let (code, tier) = if let Keyed::Enterprise(enterprise) = &change.row {
+                (enterprise.customs_code, Some(enterprise.credit.credit_tier))
+            } else if let Keyed::EnterpriseGone(code) = &change.row {
+                (*code, None)
+            } else {
+                continue;
+            };
+            let key = CustomsKey::from(code);
+            let held = || {
+                self.enterprises
+                    .get(&key)
+                    .map(|record| record.credit().credit_tier)
+            };
+            let former = tiers.insert(key, tier).unwrap_or_else(held);
+            if let Some(former) = former {
+                counts[former.index()] = counts[former.index()].saturating_sub(1);
+            }
+            if let Some(tier) = tier {
+                counts[tier.index()] += 1;
+            }
+        }
+        counts
     }
 
     /// The rows that could not be read in full.

@@ -20,7 +20,7 @@ pub mod row;
 mod view;
 
 pub use freshness::{Age, FreshnessClock, FreshnessLimits};
-pub use generation::{EnterpriseEntry, Generation, Position, Quarantined};
+pub use generation::{EnterpriseEntry, Generation, Mark, Place, Position, Quarantined};
 pub use orders::{PartyIdentifiers, Rules};
 pub use row::{Change, Keyed};
 pub use view::View;

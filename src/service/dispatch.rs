@@ -16,7 +16,7 @@ use super::{
     status::{Refusal, Violations},
 };
 
-use crate::upstream::follower::FeedStatus;
+use crate::upstream::status::FeedStatus;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 

@@ -20,7 +20,7 @@ use crate::{
     domain::identifier::EnterpriseId,
     facilitation::{Facilitation, Moment, Simulation},
     registry::Position,
-    upstream::{follower::FeedStatus, sqlite::History},
+    upstream::{history::History, status::FeedStatus},
 };
 
 /// Most requests in a batch.
@@ -306,9 +306,7 @@ impl pb::facilitation_service_server::FacilitationService for FacilitationRpc {
                     .map(|party| party.id)
                     .collect();
                 let history = self.history.clone().ok_or(Refusal::NoHistory)?;
-                // Reading the store blocks; what-if questions are few and may wait for a thread.
-                let read = tokio::task::spawn_blocking(move || history.at(known_at, &ids)).await;
-                let rows = read.map_err(|_| Refusal::NoHistory)?;
+                let rows = history.at(known_at, ids).await;
                 Some(rows.map_err(|error| {
                     tracing::warn!(%error, "history could not be read");
                     Status::unavailable("the store's history cannot be read now")

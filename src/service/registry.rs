@@ -22,8 +22,11 @@ use crate::{
     facilitation::{Facilitation, Moment},
     policy::{PartyFacts, standing},
     registry::{Age, Generation, Registry},
-    upstream::follower::FeedStatus,
+    upstream::status::FeedStatus,
 };
+
+/// Quarantined rows that a status lists; it counts them all.
+const MAX_QUARANTINE_LISTED: usize = 100;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -34,8 +37,6 @@ pub struct RegistryRpc {
     pub registry: Arc<Registry>,
     /// How far it is.
     pub feed: Arc<FeedStatus>,
-    /// The kind of store: "sqlite".
-    pub source: &'static str,
 }
 
 impl RegistryRpc {
@@ -107,7 +108,7 @@ impl RegistryRpc {
 
     /// The state and since when: ages pass their limits at instants that can be told afterwards.
     fn state(&self, age: Age) -> (pb::RegistryState, Option<SystemTime>) {
-        let since = self.feed.told().since;
+        let since = Some(self.feed.told().since);
         if !self.feed.is_ready() {
             return (pb::RegistryState::Loading, since);
         }
@@ -164,13 +165,14 @@ impl pb::registry_service_server::RegistryService for RegistryRpc {
     ) -> Result<Response<pb::GetRegistryStatusResponse>, Status> {
         let age = self.age(&Moment::now());
         let (state, since) = self.state(age);
+        let told = self.feed.told();
         let mut status = pb::GetRegistryStatusResponse {
             state: state.into(),
             state_since: since
                 .and_then(|at| Timestamp::try_from(at).ok())
                 .map(convert::instant),
-            source: self.source.to_owned(),
-            last_error: self.feed.told().last_error,
+            source: told.source.to_owned(),
+            last_error: told.last_error,
             ..pb::GetRegistryStatusResponse::default()
         };
         // Counts do not wait for readiness: an operator asks just when there is none.
@@ -190,6 +192,14 @@ impl pb::registry_service_server::RegistryService for RegistryRpc {
             status.recognised_operators = generation.operator_count() as u64;
             status.quarantined_rows = generation.quarantined_count() as u64;
             status.digest = generation.digest();
+            let quarantined = generation.quarantined().into_iter().take(MAX_QUARANTINE_LISTED);
+            status.quarantine = quarantined
+                .map(|row| pb::QuarantinedRow {
+                    entity: row.entity.name().to_owned(),
+                    key: row.key,
+                    reason: row.reason,
+                })
+                .collect();
         }
         Ok(Response::new(status))
     }

@@ -1,192 +1,402 @@
 //! Keeps the registry up to the store's head, and says what it sees.
+//!
+//! ```text
+//!            first, epoch, fork, gap, bulk, mismatch          at the head, guard accepts
+//!  nothing --------------------------------------> candidate --------------------------> in force --commits--+
+//!     ^                                               ^                                     |  ^             |
+//!     +-- snapshot file at start ---------------------+      <----- refused: last good stays +  +-------------+
+//! ```
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
+use jiff::Timestamp;
 use rand::RngExt as _;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-use super::{Poll, UpstreamError, sqlite::Reader};
-use crate::registry::{FreshnessClock, Generation, Position, Registry};
+use super::{
+    Asked, Commit, Found, MAX_COMMIT_IN_PLACE, ResyncCause, UpstreamError,
+    guard::{Drift, DriftGuard, DriftLimits},
+    source::Source,
+    status::FeedStatus,
+};
+use crate::{
+    metrics::Metrics,
+    registry::{Change, Generation, Registry, row::Entity},
+};
 
 /// Longest wait between two tries while the store cannot be reached.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// Longest wait between two snapshots while what the store holds is refused.
+const MAX_REFUSED_BACKOFF: Duration = Duration::from_mins(5);
+/// How long the store may take for its first answer before the snapshot file is put in force.
+const FIRST_CONTACT: Duration = Duration::from_secs(1);
 /// How often the log is trimmed.
 const TRIM_EVERY: Duration = Duration::from_hours(1);
-
-/// What the follower has seen, for whoever asks.
-#[derive(Debug)]
-pub struct FeedStatus {
-    /// How old the data is.
-    pub clock: FreshnessClock,
-    position: watch::Sender<Option<Position>>,
-    ready: AtomicBool,
-    told: Mutex<Told>,
-}
-
-/// The parts of the status that change seldom.
-#[derive(Debug, Clone, Default)]
-pub struct Told {
-    /// The last problem, until it is over; empty when there is none.
-    pub last_error: String,
-    /// Since when the registry has been ready, or not.
-    pub since: Option<SystemTime>,
-}
-
-impl Default for FeedStatus {
-    fn default() -> Self {
-        Self {
-            clock: FreshnessClock::default(),
-            position: watch::Sender::new(None),
-            ready: AtomicBool::new(false),
-            told: Mutex::new(Told {
-                last_error: String::new(),
-                since: Some(SystemTime::now()),
-            }),
-        }
-    }
-}
-
-impl FeedStatus {
-    /// Whether the registry has caught up with a head and holds enough to decide on.
-    pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
-    }
-
-    /// The position in force, and a notice of each new one.
-    pub fn positions(&self) -> watch::Receiver<Option<Position>> {
-        self.position.subscribe()
-    }
-
-    /// The last problem and since when the registry has been ready or not.
-    pub fn told(&self) -> Told {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn tell(&self, change: impl FnOnce(&mut Told)) {
-        change(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn set_ready(&self, ready: bool) {
-        if self.ready.swap(ready, Ordering::AcqRel) != ready {
-            self.tell(|told| told.since = Some(SystemTime::now()));
-        }
-    }
-}
+/// Fewer changes than this are followed rather than taken as a snapshot, however small the registry.
+const ALWAYS_FOLLOWED: u64 = 100_000;
 
 /// How the follower works.
 #[derive(Debug, Clone, Copy)]
 pub struct FollowerSettings {
-    /// Between two looks at the head.
-    pub poll_interval: Duration,
     /// Fewer registered enterprises than this are no data.
     pub min_enterprises: u64,
     /// How long log rows are kept.
     pub change_log_retention: Duration,
+    /// How far a tier may move.
+    pub drift: DriftLimits,
+    /// Take the first catch-up whatever the drift.
+    pub accept_drift: bool,
+    /// The age that data counts as whose time of confirmation lies ahead: over the relief limit.
+    pub stale_age: Duration,
+}
+
+/// The state of an earlier life of this process, from its snapshot file.
+#[derive(Debug)]
+pub struct FileStart {
+    /// What it held.
+    pub generation: Arc<Generation>,
+    /// When the store had confirmed that last.
+    pub confirmed_at: SystemTime,
+}
+
+/// A generation on its way to being in force.
+#[derive(Debug)]
+struct Candidate {
+    generation: Arc<Generation>,
+    cause: ResyncCause,
+    begun: Instant,
+}
+
+/// What ended a step early.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    #[error("drift: {0}")]
+    Drift(#[from] Drift),
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Look again at once.
+    Now,
+    /// Look again after this.
+    After(Duration),
+    /// Look again when the store has news.
+    News,
 }
 
 /// The follower: one task, the registry's only writer.
 #[derive(Debug)]
 pub struct Follower {
-    /// The store.
-    pub reader: Reader,
-    /// What it keeps up to date.
-    pub registry: Arc<Registry>,
-    /// What it says.
-    pub status: Arc<FeedStatus>,
-    /// How it works.
-    pub settings: FollowerSettings,
+    source: Source,
+    registry: Arc<Registry>,
+    status: Arc<FeedStatus>,
+    metrics: Arc<Metrics>,
+    settings: FollowerSettings,
+    guard: DriftGuard,
+    accept_drift: bool,
+    /// From the snapshot file, until something is in force.
+    file: Option<FileStart>,
+    candidate: Option<Candidate>,
+    /// A fresh snapshot is due, and why.
+    due: Option<ResyncCause>,
+    /// Snapshots taken since something came in force.
+    snapshots: u32,
+    failures: u32,
+    refusals: u32,
+    trimmed: Option<Instant>,
 }
 
 impl Follower {
-    /// Follows the store until `stop` turns true. Blocks its thread while it reads: it has one of its own.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let mut failures = 0_u32;
-        let mut trimmed = None;
+    /// A follower of that source.
+    pub fn new(
+        source: Source,
+        registry: Arc<Registry>,
+        status: Arc<FeedStatus>,
+        metrics: Arc<Metrics>,
+        settings: FollowerSettings,
+        file: Option<FileStart>,
+    ) -> Self {
+        let mut guard = DriftGuard::new(settings.drift);
+        let candidate = file.as_ref().map(|file| {
+            guard.accept(file.generation.tier_counts(), Instant::now());
+            Candidate {
+                generation: Arc::clone(&file.generation),
+                cause: ResyncCause::First,
+                begun: Instant::now(),
+            }
+        });
+        Self {
+            source,
+            registry,
+            status,
+            metrics,
+            settings,
+            guard,
+            accept_drift: settings.accept_drift,
+            due: candidate.is_none().then_some(ResyncCause::First),
+            file,
+            candidate,
+            snapshots: 0,
+            failures: 0,
+            refusals: 0,
+            trimmed: None,
+        }
+    }
+
+    /// Follows the store until `stop` turns true; takes a fresh snapshot whenever `resyncs` asks for one. Blocks its
+    /// thread while it reads a file: it has one of its own.
+    pub async fn run(mut self, mut resyncs: mpsc::Receiver<ResyncCause>, mut stop: watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.first_contact() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
         while !*stop.borrow() {
-            let wait = match self.step() {
-                Ok(()) => {
-                    if failures > 0 {
-                        info!(failures, "upstream answers again");
-                        self.status.tell(|told| told.last_error.clear());
-                    }
-                    failures = 0;
-                    self.trim(&mut trimmed);
-                    self.settings.poll_interval
-                }
-                Err(problem) => {
-                    if failures == 0 {
-                        warn!(%problem, "upstream does not answer; the last good data stays in force");
-                    }
-                    self.status.tell(|told| told.last_error = problem.to_string());
-                    failures = failures.saturating_add(1);
-                    backoff(failures)
-                }
+            let next = tokio::select! {
+                result = self.step() => self.told(result).await,
+                _ = stop.changed() => return,
             };
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                () = self.idle(next) => {}
+                Some(cause) = resyncs.recv() => self.due = self.due.or(Some(cause)),
                 _ = stop.changed() => {}
             }
         }
     }
 
-    /// One look at the head, and whatever follows from it.
-    fn step(&mut self) -> Result<(), UpstreamError> {
-        // Age counts from when we asked, not from when the answer came.
-        let (asked, asked_wall) = (Instant::now(), SystemTime::now());
-        let Some(generation) = self.registry.current() else {
-            return self.snapshot("first", asked, asked_wall);
-        };
-        match self.reader.poll(&generation.position())? {
-            Poll::UpToDate => {}
-            Poll::Changes { changes, sequence } => {
-                for change in &changes {
-                    if let Some(reason) = &change.unreadable {
-                        let entity = change.row.entity().name();
-                        warn!(entity, key = %change.key, reason, "row quarantined on the strict side");
-                    }
-                }
-                generation.commit(&changes, sequence);
-                self.in_force(&generation);
-            }
-            Poll::Resync(cause) => {
-                warn!(
-                    cause = cause.name(),
-                    "the change log cannot be followed: taking a fresh snapshot"
-                );
-                return self.snapshot(cause.name(), asked, asked_wall);
-            }
+    /// Gives the store a moment to say what has come since the snapshot file; then the file is in force as it is.
+    async fn first_contact(&mut self) {
+        if self.file.is_none() {
+            return;
         }
-        self.status.clock.confirm(asked, asked_wall);
-        Ok(())
+        let contact = async {
+            while self.file.is_some() {
+                let result = self.step().await;
+                let failed = result.is_err();
+                let next = self.told(result).await;
+                if failed {
+                    return;
+                }
+                self.idle(next).await;
+            }
+        };
+        let answered = tokio::time::timeout(FIRST_CONTACT, contact).await.is_ok();
+        // A store that answered may have shown the file to be foreign: then it is gone.
+        if let Some(file) = self.file.take() {
+            self.serve_from_file(file, answered);
+        }
     }
 
-    fn snapshot(&mut self, cause: &str, asked: Instant, asked_wall: SystemTime) -> Result<(), UpstreamError> {
-        let generation = self.reader.snapshot()?;
+    async fn idle(&mut self, next: Next) {
+        match next {
+            Next::Now => {}
+            Next::After(wait) => tokio::time::sleep(wait).await,
+            Next::News => self.source.changed().await,
+        }
+    }
+
+    fn serve_from_file(&mut self, file: FileStart, answered: bool) {
+        let (now, now_wall) = (Instant::now(), SystemTime::now());
+        let FileStart {
+            generation,
+            confirmed_at,
+        } = file;
+        self.status
+            .clock
+            .restore(confirmed_at, now, now_wall, self.settings.stale_age);
+        self.status.tell(|told| told.source = "file");
+        let age = self.status.clock.age(now, now_wall);
+        warn!(
+            answered,
+            age_seconds = age.0.as_secs_f64(),
+            sequence = generation.position().sequence,
+            enterprises = generation.enterprise_count(),
+            "upstream did not bring the snapshot file up to date: serving from the file as it is"
+        );
+        self.candidate = None;
+        drop(self.registry.replace(Arc::clone(&generation)));
+        self.in_force(&generation);
+    }
+
+    /// One look at the store, and whatever follows from it.
+    async fn step(&mut self) -> Result<Next, StepError> {
+        if let Some(cause) = self.due {
+            let begun = Instant::now();
+            let snapshot = self.source.snapshot().await?;
+            self.due = None;
+            self.snapshots = self.snapshots.saturating_add(1);
+            self.metrics.resynced(cause.name());
+            self.candidate = Some(Candidate {
+                generation: snapshot.generation,
+                cause,
+                begun,
+            });
+            if let Some(asked) = snapshot.confirmed {
+                self.put_in_force(asked)?;
+                return Ok(Next::News);
+            }
+        }
+        let held = match &self.candidate {
+            Some(candidate) => Some(Arc::clone(&candidate.generation)),
+            None => self.registry.current(),
+        };
+        let Some(held) = held else {
+            self.due = Some(ResyncCause::First);
+            return Ok(Next::Now);
+        };
+        let most = (held.enterprise_count() / 4).max(ALWAYS_FOLLOWED);
+        let look = self.source.poll(&held.place(), most).await?;
+        let mut next = Next::News;
+        match look.found {
+            Found::Nothing => {}
+            Found::Commits(commits) => {
+                for commit in &commits {
+                    if let Some(cause) = self.apply(&held, commit)? {
+                        return Ok(self.resync(cause));
+                    }
+                }
+                if look.confirmed.is_none() {
+                    next = Next::Now;
+                }
+            }
+            Found::Resync(cause) => return Ok(self.resync(cause)),
+        }
+        if let Some((sequence, digest)) = look.head_digest
+            && let Some(own) = held.digest_at(sequence)
+        {
+            self.metrics.compared(own == digest);
+            if own != digest {
+                error!(sequence, %own, upstream = %digest, "the digest differs from upstream's");
+                return Ok(self.resync(ResyncCause::Mismatch));
+            }
+        }
+        if let Some(asked) = look.confirmed {
+            if self.candidate.is_some() {
+                self.put_in_force(asked)?;
+            } else {
+                self.confirm(asked);
+            }
+        }
+        Ok(next)
+    }
+
+    /// Asks for a fresh snapshot.
+    fn resync(&mut self, cause: ResyncCause) -> Next {
+        warn!(
+            cause = cause.name(),
+            "the change log cannot be followed: taking a fresh snapshot"
+        );
+        self.candidate = None;
+        if matches!(cause, ResyncCause::Epoch | ResyncCause::Fork) && self.file.take().is_some() {
+            error!("the snapshot file is of another store or another history: refused");
+            self.metrics.refused("foreign");
+        }
+        self.due = Some(cause);
+        match self.snapshots {
+            0 => Next::Now,
+            again => Next::After(backoff(again, MAX_BACKOFF)),
+        }
+    }
+
+    /// Applies a commit to what is held; gives why it cannot be, if so.
+    fn apply(&mut self, held: &Generation, commit: &Commit) -> Result<Option<ResyncCause>, StepError> {
+        let in_place = self.candidate.is_none();
+        if in_place && commit.entries.len() > MAX_COMMIT_IN_PLACE {
+            return Ok(Some(ResyncCause::Bulk));
+        }
+        let changes: Vec<Change> = commit
+            .entries
+            .iter()
+            .filter_map(super::log::LogEntry::change)
+            .collect();
+        if in_place {
+            self.guard.check_commit(held, &changes)?;
+        }
+        for change in &changes {
+            if let Some(reason) = &change.unreadable {
+                let entity = change.row.entity().name();
+                warn!(entity, key = %change.key, reason, "row quarantined on the strict side");
+            }
+        }
+        held.commit(&changes, commit.sequence(), commit.mark);
+        if in_place {
+            self.guard.settle(held.tier_counts(), Instant::now());
+            self.count(&changes, commit);
+            self.in_force(held);
+        }
+        Ok(None)
+    }
+
+    fn count(&self, changes: &[Change], commit: &Commit) {
+        let mut rows = BTreeMap::<Entity, u64>::new();
+        for change in changes {
+            *rows.entry(change.row.entity()).or_default() += 1;
+        }
+        for (entity, rows) in rows {
+            self.metrics.changed(entity.name(), rows);
+        }
+        let committed_at = commit
+            .entries
+            .last()
+            .and_then(|entry| entry.committed_at.parse::<Timestamp>().ok());
+        if let Some(committed_at) = committed_at {
+            // The store's clock may run ahead of ours.
+            let after = Timestamp::now().duration_since(committed_at);
+            self.metrics
+                .propagated(Duration::try_from(after).unwrap_or_default());
+        }
+    }
+
+    /// Puts the candidate in force, if the guard lets it.
+    fn put_in_force(&mut self, asked: Asked) -> Result<(), StepError> {
+        let Some(candidate) = self.candidate.take() else {
+            return Ok(());
+        };
+        let Candidate {
+            generation,
+            cause,
+            begun,
+        } = candidate;
+        let counts = generation.tier_counts();
+        if self.accept_drift {
+            self.guard.accept(counts, Instant::now());
+        } else {
+            self.guard.check(counts)?;
+            self.guard.settle(counts, Instant::now());
+        }
+        self.accept_drift = false;
+        self.file = None;
+        (self.snapshots, self.refusals) = (0, 0);
         let position = generation.position();
-        let enterprises = generation.enterprise_count();
-        let quarantined = generation.quarantined_count();
         let former = self.registry.replace(Arc::clone(&generation));
         self.in_force(&generation);
-        self.status.clock.confirm(asked, asked_wall);
+        self.confirm(asked);
         info!(
-            cause,
+            cause = cause.name(),
             epoch = %position.epoch,
             sequence = position.sequence,
-            enterprises,
-            quarantined,
-            seconds = asked.elapsed().as_secs_f64(),
-            "registry snapshot in force"
+            enterprises = generation.enterprise_count(),
+            quarantined = generation.quarantined_count(),
+            seconds = begun.elapsed().as_secs_f64(),
+            "registry in force"
         );
         // Requests may still hold the former one; here is where it is freed, not in one of them.
         drop(former);
         Ok(())
+    }
+
+    /// What is in force is the store's head, as the store said when it was asked.
+    fn confirm(&self, asked: Asked) {
+        self.status.clock.confirm(asked.monotonic, asked.wall);
+        let kind = self.source.kind();
+        self.status.tell(|told| told.source = kind);
     }
 
     /// Tells everybody where the generation in force stands now.
@@ -206,15 +416,53 @@ impl Follower {
                 )
             };
         });
-        self.status.position.send_replace(Some(generation.position()));
+        self.status.set_position(generation.position());
     }
 
-    fn trim(&self, trimmed: &mut Option<Instant>) {
-        if trimmed.is_some_and(|last| last.elapsed() < TRIM_EVERY) {
+    /// Says what came of a step, and what to do next.
+    async fn told(&mut self, result: Result<Next, StepError>) -> Next {
+        let problem = match result {
+            Ok(next) => {
+                if self.failures > 0 {
+                    info!(failures = self.failures, "upstream answers again");
+                    if self.refusals == 0 {
+                        self.status.tell(|told| told.last_error.clear());
+                    }
+                    self.failures = 0;
+                }
+                self.trim().await;
+                return next;
+            }
+            Err(problem) => problem,
+        };
+        self.status.tell(|told| told.last_error = problem.to_string());
+        match problem {
+            StepError::Upstream(problem) => {
+                if self.failures == 0 {
+                    warn!(%problem, "upstream does not answer; the last good data stays in force");
+                }
+                self.metrics.failed(problem.kind());
+                self.failures = self.failures.saturating_add(1);
+                Next::After(backoff(self.failures, MAX_BACKOFF))
+            }
+            StepError::Drift(drift) => {
+                error!(%drift, "REFUSED: the last good data stays in force");
+                self.metrics.refused("drift");
+                self.refusals = self.refusals.saturating_add(1);
+                // A commit cannot be skipped: what the store holds by then is looked at whole, now and then.
+                self.candidate = None;
+                self.due = Some(ResyncCause::Refused);
+                Next::After(backoff(self.refusals.saturating_add(3), MAX_REFUSED_BACKOFF))
+            }
+        }
+    }
+
+    async fn trim(&mut self) {
+        if self.trimmed.is_some_and(|last| last.elapsed() < TRIM_EVERY) {
             return;
         }
-        *trimmed = Some(Instant::now());
-        match self.reader.trim(self.settings.change_log_retention) {
+        self.trimmed = Some(Instant::now());
+        match self.source.trim(self.settings.change_log_retention).await {
             Ok(0) => {}
             Ok(rows) => info!(rows, "change log trimmed"),
             Err(problem) => warn!(%problem, "change log not trimmed"),
@@ -222,10 +470,10 @@ impl Follower {
     }
 }
 
-/// Doubles from 50 ms up to [`MAX_BACKOFF`], half of it by chance, so that replicas do not come back together.
-fn backoff(failures: u32) -> Duration {
+/// Doubles from 50 ms up to a ceiling, half of it by chance, so that replicas do not come back together.
+fn backoff(failures: u32, most: Duration) -> Duration {
     let ceiling = Duration::from_millis(50)
-        .saturating_mul(1 << failures.min(10))
-        .min(MAX_BACKOFF);
+        .saturating_mul(1 << failures.min(13))
+        .min(most);
     ceiling.mul_f64(rand::rng().random_range(0.5..=1.0))
 }

@@ -693,7 +693,7 @@ fn a_generation_is_read_at_one_commit_however_fast_it_is_written() {
     let states = [rows(best, worst), rows(worst, best)];
     let generation = Generation::new("epoch", 2);
     generation.load(&states[0]);
-    generation.finish_load(0);
+    generation.finish_load(0, None);
     let ids = [ADVANCED, DISCREDITED].map(|code| EnterpriseId::Customs(code.parse().unwrap()));
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -716,7 +716,7 @@ fn a_generation_is_read_at_one_commit_however_fast_it_is_written() {
             });
         }
         for commit in 1..=COMMITS {
-            generation.commit(&states[usize::from(commit % 2 == 1)], commit);
+            generation.commit(&states[usize::from(commit % 2 == 1)], commit, None);
         }
         done.store(true, Ordering::Relaxed);
     });

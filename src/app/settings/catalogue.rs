@@ -88,14 +88,36 @@ fn upstream_entries(upstream: &UpstreamSettings, effective_url: String) -> Vec<E
     let UpstreamSettings {
         url: _,
         poll_interval,
+        heartbeat_interval,
+        timeout,
         min_enterprises,
         change_log_retention,
+        max_drift_ppm,
+        max_drift_rows,
+        snapshot_interval,
+        compare_interval,
+        tls_ca_file,
+        tls_certificate_file,
+        tls_key_file,
+        credentials_file,
+        nats_prefix,
     } = upstream;
     vec![
         entry("upstream.url", &StoreUrl::new(effective_url)),
         entry("upstream.poll_interval", poll_interval),
+        entry("upstream.heartbeat_interval", heartbeat_interval),
+        entry("upstream.timeout", timeout),
         entry("upstream.min_enterprises", min_enterprises),
         entry("upstream.change_log_retention", change_log_retention),
+        entry("upstream.max_drift_ppm", max_drift_ppm),
+        entry("upstream.max_drift_rows", max_drift_rows),
+        entry("upstream.snapshot_interval", snapshot_interval),
+        entry("upstream.compare_interval", compare_interval),
+        entry("upstream.tls_ca_file", tls_ca_file),
+        entry("upstream.tls_certificate_file", tls_certificate_file),
+        entry("upstream.tls_key_file", tls_key_file),
+        entry("upstream.credentials_file", credentials_file),
+        entry("upstream.nats_prefix", nats_prefix),
     ]
 }
 

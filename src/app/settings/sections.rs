@@ -52,12 +52,34 @@ pub struct UpstreamSettings {
     ///
     /// [`Settings::upstream_url`]: super::Settings::upstream_url
     pub url: StoreUrl,
-    /// Time between two looks at the store's change log.
+    /// Time between two looks at the store's change log, where nothing tells of changes.
     pub poll_interval: Span,
+    /// Time between two questions for the store's head, where changes are told of.
+    pub heartbeat_interval: Span,
+    /// How long the store may take for one answer, or a snapshot may stand still.
+    pub timeout: Span,
     /// Enterprises that the registry must hold before it counts as data and the service as ready.
     pub min_enterprises: u64,
     /// How long the store's change log is kept; a replica that was away for longer needs a snapshot.
     pub change_log_retention: Span,
+    /// Share of a credit tier's enterprises, in ppm, that may move within a day before the data is refused as drift.
+    pub max_drift_ppm: u64,
+    /// Movements of a credit tier up to this number of enterprises are never drift.
+    pub max_drift_rows: u64,
+    /// Time between two snapshot files in the data directory; one is also written at stop.
+    pub snapshot_interval: Span,
+    /// Time between two comparisons of this replica's digest with the store's.
+    pub compare_interval: Span,
+    /// Certificates (PEM) by which a store's TLS certificate is trusted; empty is the system's.
+    pub tls_ca_file: PathBuf,
+    /// Client certificate (PEM) for stores that ask for one; empty is none.
+    pub tls_certificate_file: PathBuf,
+    /// Private key (PEM) of the client certificate.
+    pub tls_key_file: PathBuf,
+    /// NATS credentials (a `.creds` file); empty is none.
+    pub credentials_file: PathBuf,
+    /// Beginning of the names of NATS streams, buckets and subjects.
+    pub nats_prefix: String,
 }
 
 impl Default for UpstreamSettings {
@@ -65,8 +87,19 @@ impl Default for UpstreamSettings {
         Self {
             url: StoreUrl::default(),
             poll_interval: Span::new(Duration::from_millis(20)),
+            heartbeat_interval: Span::new(Duration::from_secs(1)),
+            timeout: Span::new(Duration::from_secs(5)),
             min_enterprises: 1,
             change_log_retention: Span::new(Duration::from_hours(7 * 24)),
+            max_drift_ppm: 200_000,
+            max_drift_rows: 100,
+            snapshot_interval: Span::new(Duration::from_mins(5)),
+            compare_interval: Span::new(Duration::from_mins(10)),
+            tls_ca_file: PathBuf::new(),
+            tls_certificate_file: PathBuf::new(),
+            tls_key_file: PathBuf::new(),
+            credentials_file: PathBuf::new(),
+            nats_prefix: "greenlane".to_owned(),
         }
     }
 }

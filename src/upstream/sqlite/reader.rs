@@ -1,8 +1,6 @@
 //! Reads the embedded store: a snapshot in one transaction, then whatever the log has grown by.
 
 use std::{
-    collections::hash_map::DefaultHasher,
-    hash::{Hash, Hasher},
     os::unix::fs::MetadataExt,
     sync::Arc,
     time::{Duration, Instant},
@@ -11,16 +9,17 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, Row, types::ValueRef};
 
 use super::{
-    super::{Poll, ResyncCause, UpstreamError, columns, row},
+    super::{
+        Asked, Commit, Found, Look, MAX_COMMIT_IN_PLACE, Mark, Place, ResyncCause, Snapshot, UpstreamError,
+        columns, log::LogEntry, row,
+    },
     StorePath, column,
 };
 use crate::registry::{
-    Generation, Position,
+    Generation,
     row::{Change, Entity},
 };
 
-/// More changes than this at once are taken as a fresh snapshot: applied in place they would hold up requests.
-const MAX_CHANGES_IN_PLACE: u64 = 10_000;
 /// Rows a step of a snapshot.
 const SNAPSHOT_STEP: usize = 4_096;
 /// A head that `SQLite` says has not moved is looked at all the same this often.
@@ -30,9 +29,8 @@ const FULL_LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Reader {
     path: StorePath,
+    poll_interval: Duration,
     connection: Option<Open>,
-    /// The log row at the position, as it was when it was applied: another one there is a fork.
-    applied: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -45,17 +43,28 @@ struct Open {
 
 impl Reader {
     /// A reader of that store; opens it at the first look.
-    pub fn new(path: StorePath) -> Self {
+    pub fn new(path: StorePath, poll_interval: Duration) -> Self {
         Self {
             path,
+            poll_interval,
             connection: None,
-            applied: None,
         }
     }
 
+    /// Between two looks.
+    pub const fn poll_interval(&self) -> Duration {
+        self.poll_interval
+    }
+
+    /// Where the store is.
+    pub fn path(&self) -> &StorePath {
+        &self.path
+    }
+
     /// Reads everything in one transaction.
-    pub fn snapshot(&mut self) -> Result<Arc<Generation>, UpstreamError> {
+    pub fn snapshot(&mut self) -> Result<Snapshot, UpstreamError> {
         self.connection = None;
+        let asked = Asked::now();
         let open = Open::new(&self.path)?;
         let transaction = open.connection.unchecked_transaction()?;
         let head = head(&transaction)?;
@@ -78,16 +87,20 @@ impl Reader {
             generation.load(&changes);
             changes.clear();
         }
-        generation.finish_load(head.sequence);
-        self.applied = fingerprint_at(&transaction, head.sequence)?;
+        generation.finish_load(head.sequence, mark_at(&transaction, head.sequence)?);
         drop(transaction);
         self.connection = Some(open);
-        Ok(Arc::new(generation))
+        Ok(Snapshot {
+            generation: Arc::new(generation),
+            confirmed: Some(asked),
+        })
     }
 
-    /// Looks at the head, and reads what has come since the position.
-    pub fn poll(&mut self, position: &Position) -> Result<Poll, UpstreamError> {
-        let polled = self.look(position);
+    /// Looks at the head, and reads what has come since the place: all of it as one commit, because a log row does not
+    /// tell where a commit ends, but a transaction of ours sees whole ones.
+    pub fn poll(&mut self, place: &Place, most: u64) -> Result<Look, UpstreamError> {
+        let asked = Asked::now();
+        let polled = self.look(place, most).map(|found| Look::at_head(found, asked));
         if polled.is_err() {
             // Whatever went wrong, the next look starts with a new connection.
             self.connection = None;
@@ -95,11 +108,11 @@ impl Reader {
         polled
     }
 
-    fn look(&mut self, position: &Position) -> Result<Poll, UpstreamError> {
+    fn look(&mut self, place: &Place, most: u64) -> Result<Found, UpstreamError> {
         let file = file_identity(&self.path)?;
         let open = match &mut self.connection {
             Some(open) if open.file == file => open,
-            Some(_) => return Ok(Poll::Resync(ResyncCause::Fork)),
+            Some(_) => return Ok(Found::Resync(ResyncCause::Fork)),
             empty @ None => empty.insert(Open::new(&self.path)?),
         };
         let data_version = open
@@ -108,18 +121,18 @@ impl Reader {
         let recently = open.looked.is_some_and(|looked| looked.elapsed() < FULL_LOOK);
         if recently && data_version == open.data_version {
             // No other connection has committed to this file since the last look.
-            return Ok(Poll::UpToDate);
+            return Ok(Found::Nothing);
         }
         let transaction = open.connection.unchecked_transaction()?;
-        let poll = follow(&transaction, position, &mut self.applied)?;
+        let found = follow(&transaction, place, most.min(MAX_COMMIT_IN_PLACE as u64))?;
         drop(transaction);
         open.data_version = data_version;
         open.looked = Some(Instant::now());
-        Ok(poll)
+        Ok(found)
     }
 
     /// Deletes log rows older than `retention`, but never the last one, which tells a fork. Gives how many went.
-    pub fn trim(&self, retention: Duration) -> Result<usize, UpstreamError> {
+    pub fn trim(&self, retention: Duration) -> Result<u64, UpstreamError> {
         let connection = self.path.open()?;
         let transaction = connection.unchecked_transaction()?;
         let trimmed = transaction.execute(
@@ -137,7 +150,7 @@ impl Reader {
             )?;
         }
         transaction.commit()?;
-        Ok(trimmed)
+        Ok(trimmed as u64)
     }
 }
 
@@ -181,128 +194,76 @@ fn head(connection: &Connection) -> Result<Head, UpstreamError> {
         .ok_or_else(|| UpstreamError::Corrupt("registry_meta has no row".to_owned()))
 }
 
-fn follow(
-    connection: &Connection,
-    position: &Position,
-    applied: &mut Option<u64>,
-) -> Result<Poll, UpstreamError> {
+fn follow(connection: &Connection, place: &Place, most: u64) -> Result<Found, UpstreamError> {
+    let Place { position, mark } = place;
     let head = head(connection)?;
     if *head.epoch != *position.epoch {
-        return Ok(Poll::Resync(ResyncCause::Epoch));
+        return Ok(Found::Resync(ResyncCause::Epoch));
     }
     if head.sequence < position.sequence {
-        return Ok(Poll::Resync(ResyncCause::Fork));
+        return Ok(Found::Resync(ResyncCause::Fork));
     }
     // A restored backup brings its old epoch back: the row at our own position tells whether it is our history.
-    let there = fingerprint_at(connection, position.sequence)?;
-    if applied.is_some() && there != *applied && (there.is_some() || position.sequence > head.low_watermark) {
-        return Ok(Poll::Resync(ResyncCause::Fork));
+    let there = mark_at(connection, position.sequence)?;
+    if mark.is_some() && there != *mark && (there.is_some() || position.sequence > head.low_watermark) {
+        return Ok(Found::Resync(ResyncCause::Fork));
     }
     if head.sequence == position.sequence {
-        return Ok(Poll::UpToDate);
+        return Ok(Found::Nothing);
     }
     if head.low_watermark > position.sequence {
-        return Ok(Poll::Resync(ResyncCause::Gap));
+        return Ok(Found::Resync(ResyncCause::Gap));
     }
-    if head.sequence - position.sequence > MAX_CHANGES_IN_PLACE {
-        return Ok(Poll::Resync(ResyncCause::Bulk));
+    if head.sequence - position.sequence > most {
+        return Ok(Found::Resync(ResyncCause::Bulk));
     }
     // One transaction up to the head: no commit is split.
     let mut select = connection.prepare_cached(
         "SELECT sequence, entity, key, op, row, committed_at FROM change_log WHERE sequence > ?1 ORDER BY sequence",
     )?;
     let mut rows = select.query([position.sequence])?;
-    let mut changes = Vec::new();
+    let mut entries = Vec::new();
     let mut sequence = position.sequence;
-    let mut last = None;
     while let Some(found) = rows.next()? {
-        let entry = LogRow::read(found)?;
+        let entry = log_entry(found)?;
         if entry.sequence != sequence + 1 {
-            return Ok(Poll::Resync(ResyncCause::Gap));
+            return Ok(Found::Resync(ResyncCause::Gap));
         }
         sequence = entry.sequence;
-        last = Some(entry.fingerprint());
-        changes.extend(entry.change());
+        entries.push(entry);
     }
     if sequence != head.sequence {
-        return Ok(Poll::Resync(ResyncCause::Gap));
+        return Ok(Found::Resync(ResyncCause::Gap));
     }
-    *applied = last;
-    Ok(Poll::Changes { changes, sequence })
+    let mark = entries.last().map(|entry| [entry.fingerprint(), 0]);
+    Ok(Found::Commits(vec![Commit { entries, mark }]))
 }
 
-/// A row of the change log. Writers may put texts that are not UTF-8: they are read with replacement characters, so
-/// that one such row cannot stop the feed.
-struct LogRow {
-    sequence: u64,
-    entity: String,
-    key: String,
-    op: String,
-    row: Option<String>,
-    committed_at: String,
-}
-
-impl LogRow {
-    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
-        let text = |index| {
-            Ok::<_, rusqlite::Error>(match row.get_ref(index)? {
-                ValueRef::Text(text) => Some(String::from_utf8_lossy(text).into_owned()),
-                ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Blob(_) => None,
-            })
-        };
-        Ok(Self {
-            sequence: row.get(0)?,
-            entity: text(1)?.unwrap_or_default(),
-            key: text(2)?.unwrap_or_default(),
-            op: text(3)?.unwrap_or_default(),
-            row: text(4)?,
-            committed_at: text(5)?.unwrap_or_default(),
+fn log_entry(row: &Row<'_>) -> Result<LogEntry, rusqlite::Error> {
+    let text = |index| {
+        Ok::<_, rusqlite::Error>(match row.get_ref(index)? {
+            ValueRef::Text(text) => Some(String::from_utf8_lossy(text).into_owned()),
+            ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Blob(_) => None,
         })
-    }
-
-    fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (
-            self.sequence,
-            &self.entity,
-            &self.key,
-            &self.op,
-            &self.row,
-            &self.committed_at,
-        )
-            .hash(&mut hasher);
-        hasher.finish()
-    }
-
-    /// The change it tells of; none for a table that is not ours.
-    fn change(&self) -> Option<Change> {
-        let entity = Entity::from_name(&self.entity)?;
-        if self.op == "DELETE" {
-            return Some(row::gone(entity, &self.key));
-        }
-        let columns = self
-            .row
-            .as_deref()
-            .and_then(|json| columns::columns_of_json(entity, json));
-        // The log's key is the one by which a later DELETE names the row.
-        Some(match columns {
-            Some(columns) => Change {
-                key: self.key.clone(),
-                ..row::put(entity, &columns)
-            },
-            None => row::unreadable(entity, &self.key),
-        })
-    }
+    };
+    Ok(LogEntry {
+        sequence: row.get(0)?,
+        entity: text(1)?.unwrap_or_default(),
+        key: text(2)?.unwrap_or_default(),
+        op: text(3)?.unwrap_or_default(),
+        row: text(4)?,
+        committed_at: text(5)?.unwrap_or_default(),
+    })
 }
 
-fn fingerprint_at(connection: &Connection, sequence: u64) -> Result<Option<u64>, UpstreamError> {
+fn mark_at(connection: &Connection, sequence: u64) -> Result<Mark, UpstreamError> {
     let mut select = connection.prepare_cached(
         "SELECT sequence, entity, key, op, row, committed_at FROM change_log WHERE sequence = ?1",
     )?;
     Ok(select
-        .query_row([sequence], LogRow::read)
+        .query_row([sequence], log_entry)
         .optional()?
-        .map(|row| row.fingerprint()))
+        .map(|entry| [entry.fingerprint(), 0]))
 }
 
 fn put(entity: Entity, found: &Row<'_>, columns: usize) -> Result<Change, UpstreamError> {

@@ -26,7 +26,7 @@ impl Replica {
     pub(crate) fn new(secret: &str, rows: &[Change]) -> Self {
         let generation = Generation::new("0123456789abcdef0123456789abcdef", rows.len());
         generation.load(rows);
-        generation.finish_load(u64::try_from(rows.len()).unwrap());
+        generation.finish_load(u64::try_from(rows.len()).unwrap(), None);
         let registry = Registry::default();
         assert!(registry.replace(Arc::new(generation)).is_none());
         let freshness = FreshnessLimits {

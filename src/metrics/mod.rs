@@ -1,0 +1,265 @@
+//! Every metric, by the names that dashboards and alerts use. A leaf: it knows the law's words and nothing else.
+//!
+//! Labels come from closed sets only. What can be read when it is asked for (ages, counts) is set just before it is told.
+
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Metric, Registry},
+};
+
+use crate::domain::CreditTier;
+
+/// The media type of what [`Metrics::text`] gives.
+pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Seconds from a commit in the store to its being in force: from a millisecond to minutes.
+const PROPAGATION: [f64; 16] = [
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TierLabel {
+    credit_tier: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EntityLabel {
+    entity: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabel {
+    cause: &'static str,
+}
+
+/// Every metric of a process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    enterprises: Family<TierLabel, Gauge>,
+    sequence: Gauge<u64, AtomicU64>,
+    age: Gauge<f64, AtomicU64>,
+    state: Family<StateLabel, Gauge>,
+    quarantined: Gauge,
+    changes: Family<EntityLabel, Counter>,
+    propagation: Histogram,
+    errors: Family<KindLabel, Counter>,
+    resyncs: Family<CauseLabel, Counter>,
+    refusals: Family<CauseLabel, Counter>,
+    comparisons: Counter,
+    mismatches: Counter,
+}
+
+/// The state of the registry at one instant.
+#[derive(Debug, Clone)]
+pub struct RegistryReading {
+    /// Enterprises of each tier.
+    pub enterprises: [u64; CreditTier::COUNT],
+    /// The last change in force.
+    pub sequence: u64,
+    /// How old the data is.
+    pub age: Duration,
+    /// "loading", "live", "stale" or "expired".
+    pub state: &'static str,
+    /// Rows that could not be read.
+    pub quarantined: u64,
+}
+
+const STATES: [&str; 4] = ["loading", "live", "stale", "expired"];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let propagation = Histogram::new(PROPAGATION);
+        Self {
+            enterprises: registered(
+                &mut registry,
+                "greenlane_registry_enterprises",
+                "Registered enterprises in force, by credit tier",
+            ),
+            sequence: registered(
+                &mut registry,
+                "greenlane_registry_sequence",
+                "Sequence of the last change in force",
+            ),
+            age: registered(
+                &mut registry,
+                "greenlane_registry_age_seconds",
+                "Seconds since the store was last asked for its head and confirmed that this is it",
+            ),
+            state: registered(
+                &mut registry,
+                "greenlane_registry_state",
+                "1 for the state that the registry is in",
+            ),
+            quarantined: registered(
+                &mut registry,
+                "greenlane_registry_quarantined_rows",
+                "Rows of the store that could not be read in full and stand on the strict side",
+            ),
+            changes: registered(
+                &mut registry,
+                "greenlane_upstream_changes",
+                "Changed rows put in force, by table",
+            ),
+            propagation: {
+                registry.register(
+                    "greenlane_upstream_propagation_seconds",
+                    "Seconds from a commit in the store (its clock) to its being in force here",
+                    propagation.clone(),
+                );
+                propagation
+            },
+            errors: registered(
+                &mut registry,
+                "greenlane_upstream_errors",
+                "Looks at the store that failed, by kind",
+            ),
+            resyncs: registered(
+                &mut registry,
+                "greenlane_upstream_resyncs",
+                "Fresh snapshots taken, by cause",
+            ),
+            refusals: registered(
+                &mut registry,
+                "greenlane_upstream_refusals",
+                "Snapshots and commits refused, by cause; the last good data stayed in force",
+            ),
+            comparisons: registered(
+                &mut registry,
+                "greenlane_upstream_digest_comparisons",
+                "Digests compared with the store's",
+            ),
+            mismatches: registered(
+                &mut registry,
+                "greenlane_upstream_digest_mismatches",
+                "Digests that differed from the store's; a fresh snapshot follows",
+            ),
+            registry: Mutex::new(registry),
+        }
+    }
+}
+
+fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+impl Metrics {
+    /// Everything in `OpenMetrics` text.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(
+            &mut text,
+            &self.registry.lock().unwrap_or_else(PoisonError::into_inner),
+        )?;
+        Ok(text)
+    }
+
+    /// Takes what the registry is at this instant.
+    pub fn read_registry(&self, reading: &RegistryReading) {
+        for (tier, &count) in CreditTier::ALL.iter().zip(&reading.enterprises) {
+            let label = TierLabel {
+                credit_tier: tier.name(),
+            };
+            self.enterprises.get_or_create(&label).set(signed(count));
+        }
+        self.sequence.set(reading.sequence);
+        self.age.set(reading.age.as_secs_f64());
+        self.quarantined.set(signed(reading.quarantined));
+        for state in STATES {
+            let is = i64::from(state == reading.state);
+            self.state.get_or_create(&StateLabel { state }).set(is);
+        }
+    }
+
+    /// Rows of one table came in force.
+    pub fn changed(&self, entity: &'static str, rows: u64) {
+        self.changes.get_or_create(&EntityLabel { entity }).inc_by(rows);
+    }
+
+    /// A commit came in force so long after it was made.
+    pub fn propagated(&self, after: Duration) {
+        self.propagation.observe(after.as_secs_f64());
+    }
+
+    /// A look at the store failed.
+    pub fn failed(&self, kind: &'static str) {
+        self.errors.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    /// A fresh snapshot was taken.
+    pub fn resynced(&self, cause: &'static str) {
+        self.resyncs.get_or_create(&CauseLabel { cause }).inc();
+    }
+
+    /// Something was refused, and the last good data stays.
+    pub fn refused(&self, cause: &'static str) {
+        self.refusals.get_or_create(&CauseLabel { cause }).inc();
+    }
+
+    /// Digests were compared.
+    pub fn compared(&self, equal: bool) {
+        self.comparisons.inc();
+        if !equal {
+            self.mismatches.inc();
+        }
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_is_told_by_name_and_label() {
+        let metrics = Metrics::default();
+        metrics.changed("enterprise", 3);
+        metrics.propagated(Duration::from_millis(7));
+        metrics.refused("drift");
+        metrics.compared(false);
+        metrics.read_registry(&RegistryReading {
+            enterprises: [1, 2, 3, 4, 5],
+            sequence: 9,
+            age: Duration::from_millis(1500),
+            state: "stale",
+            quarantined: 0,
+        });
+        let text = metrics.text().expect("text");
+        for line in [
+            "greenlane_upstream_changes_total{entity=\"enterprise\"} 3",
+            "greenlane_upstream_propagation_seconds_bucket{le=\"0.01\"} 1",
+            "greenlane_upstream_refusals_total{cause=\"drift\"} 1",
+            "greenlane_upstream_digest_mismatches_total 1",
+            "greenlane_registry_enterprises{credit_tier=\"DISCREDITED\"} 4",
+            "greenlane_registry_sequence 9",
+            "greenlane_registry_age_seconds 1.5",
+            "greenlane_registry_state{state=\"stale\"} 1",
+            "greenlane_registry_state{state=\"live\"} 0",
+        ] {
+            assert!(text.lines().any(|own| own == line), "{line}\n{text}");
+        }
+    }
+}

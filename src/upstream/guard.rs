@@ -1,0 +1,188 @@
+//! The drift guard: data that moves a tier further than credit management ever does is refused, and the last good stays.
+//!
+//! Certified enterprises move by 1 to 20 % a *year*. A tier that loses a fifth of its enterprises within a day was
+//! emptied by a mistake or by somebody; so was one that gains as many while the register as a whole did not grow. A
+//! register that is being filled grows in all its tiers, and that is no drift.
+
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::{
+    domain::CreditTier,
+    registry::{Change, Generation},
+};
+
+/// How long movements add up before they count as usual.
+const WINDOW: Duration = Duration::from_hours(24);
+
+/// Enterprises of each tier, from best to worst.
+pub type TierCounts = [u64; CreditTier::COUNT];
+
+/// How far a tier may move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DriftLimits {
+    /// Share of a tier's enterprises, in ppm.
+    pub max_ppm: u64,
+    /// Movements up to this number are never drift.
+    pub max_rows: u64,
+}
+
+/// A movement over the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error(
+    "{} would go from {before} to {after} enterprises: more than upstream.max_drift_ppm allows; the last good data stays \
+     (restart with --accept-drift if this is right)",
+    .tier.name()
+)]
+pub struct Drift {
+    /// Which tier.
+    pub tier: CreditTier,
+    /// Its enterprises as they were accepted.
+    pub before: u64,
+    /// Its enterprises as they would be.
+    pub after: u64,
+}
+
+/// Compares what is to come in force with what was accepted last.
+#[derive(Debug)]
+pub struct DriftGuard {
+    limits: DriftLimits,
+    accepted: Option<(TierCounts, Instant)>,
+}
+
+impl DriftGuard {
+    /// A guard that has accepted nothing yet: a first fill is no drift.
+    pub fn new(limits: DriftLimits) -> Self {
+        Self {
+            limits,
+            accepted: None,
+        }
+    }
+
+    /// Takes these counts for granted from now on.
+    pub fn accept(&mut self, counts: TierCounts, now: Instant) {
+        self.accepted = counts.iter().any(|&count| count > 0).then_some((counts, now));
+    }
+
+    /// Takes the counts for granted if the last ones are a day old: drift is a matter of hours, not of years.
+    pub fn settle(&mut self, counts: TierCounts, now: Instant) {
+        if self
+            .accepted
+            .is_none_or(|(_, at)| now.saturating_duration_since(at) > WINDOW)
+        {
+            self.accept(counts, now);
+        }
+    }
+
+    /// Whether these counts may come in force.
+    pub fn check(&self, counts: TierCounts) -> Result<(), Drift> {
+        match self.accepted {
+            Some((accepted, _)) => self.limits.check(accepted, counts),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a commit may be applied to what is in force.
+    pub fn check_commit(&self, generation: &Generation, changes: &[Change]) -> Result<(), Drift> {
+        let Some((accepted, _)) = self.accepted else {
+            return Ok(());
+        };
+        let counts = generation.tier_counts();
+        let most = changes.len() as u64;
+        // Far from any limit the commit need not be looked into.
+        let near = CreditTier::ALL.iter().zip(accepted.iter().zip(counts));
+        let near = near.into_iter().any(|(_, (&before, now))| {
+            before.abs_diff(now).saturating_add(most) > self.limits.allowed(before)
+        });
+        if !near {
+            return Ok(());
+        }
+        self.limits.check(accepted, generation.tier_counts_after(changes))
+    }
+}
+
+impl DriftLimits {
+    fn allowed(&self, before: u64) -> u64 {
+        let share = u128::from(before) * u128::from(self.max_ppm) / 1_000_000;
+        u64::try_from(share).unwrap_or(u64::MAX).max(self.max_rows)
+    }
+
+    fn check(&self, before: TierCounts, after: TierCounts) -> Result<(), Drift> {
+        let sum = |counts: TierCounts| counts.iter().sum::<u64>();
+        let growth = sum(after).saturating_sub(sum(before));
+        for (&tier, (before, after)) in CreditTier::ALL.iter().zip(before.into_iter().zip(after)) {
+            let lost = before.saturating_sub(after);
+            let gained = after.saturating_sub(before).saturating_sub(growth);
+            if lost.max(gained) > self.allowed(before) {
+                return Err(Drift { tier, before, after });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: DriftLimits = DriftLimits {
+        max_ppm: 200_000,
+        max_rows: 100,
+    };
+
+    fn checked(before: TierCounts, after: TierCounts) -> Option<CreditTier> {
+        LIMITS.check(before, after).err().map(|drift| drift.tier)
+    }
+
+    #[test]
+    fn a_tier_that_loses_or_gains_more_than_a_fifth_is_drift() {
+        let before = [1_000, 0, 10_000, 1_000, 0];
+        assert_eq!(checked(before, [800, 0, 10_200, 1_000, 0]), None);
+        assert_eq!(
+            checked(before, [799, 0, 10_201, 1_000, 0]),
+            Some(CreditTier::AdvancedCertified)
+        );
+        assert_eq!(
+            checked(before, [1_201, 0, 9_799, 1_000, 0]),
+            Some(CreditTier::AdvancedCertified),
+            "a mass upgrade"
+        );
+        assert_eq!(
+            checked(before, [1_000, 0, 3_000, 1_000, 0]),
+            Some(CreditTier::Regular),
+            "a mass deletion"
+        );
+        assert_eq!(checked(before, [0; 5]), Some(CreditTier::AdvancedCertified));
+    }
+
+    #[test]
+    fn a_small_register_and_a_growing_one_may_move() {
+        assert_eq!(checked([1, 1, 1, 1, 1], [0, 5, 0, 0, 0]), None);
+        assert_eq!(
+            checked([100, 0, 1_000, 100, 0], [10_000, 0, 1_000_000, 14_000, 0]),
+            None
+        );
+        assert_eq!(
+            checked([99, 99, 99, 99, 99], [0; 5]),
+            None,
+            "readiness is another matter"
+        );
+    }
+
+    #[test]
+    fn small_steps_add_up_until_they_have_settled() {
+        let mut guard = DriftGuard::new(LIMITS);
+        let begun = Instant::now();
+        assert!(guard.check([0, 0, 9, 0, 0]).is_ok(), "a first fill");
+        guard.settle([0; 5], begun);
+        guard.settle([0, 0, 10_000, 0, 0], begun);
+        for count in (8_000..10_000_u64).rev().step_by(100) {
+            assert!(guard.check([0, 0, count, 0, 0]).is_ok());
+            guard.settle([0, 0, count, 0, 0], begun + Duration::from_hours(1));
+        }
+        assert!(guard.check([0, 0, 7_999, 0, 0]).is_err());
+        guard.settle([0, 0, 8_000, 0, 0], begun + Duration::from_hours(25));
+        assert!(guard.check([0, 0, 7_999, 0, 0]).is_ok());
+    }
+}

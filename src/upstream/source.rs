@@ -1,0 +1,90 @@
+//! The stores that feed the registry, behind one vocabulary: snapshot, poll, changed.
+
+use std::time::Duration;
+
+use super::{Look, Place, Snapshot, UpstreamError, history::History, sqlite};
+
+/// A store that feeds the registry.
+#[derive(Debug)]
+pub enum Source {
+    /// The embedded store.
+    Sqlite(sqlite::Reader),
+}
+
+/// How a store is reached.
+#[derive(Debug, Clone)]
+pub struct SourceSettings {
+    /// `sqlite://`, `postgres://` or `nats://`; may hold a password.
+    pub url: String,
+    /// Between two looks where nothing tells of changes.
+    pub poll_interval: Duration,
+    /// Between two questions for the head where changes are told of.
+    pub heartbeat_interval: Duration,
+    /// Bound on one answer of the store.
+    pub timeout: Duration,
+}
+
+impl Source {
+    /// A source for that address; connects at the first look.
+    pub fn open(settings: &SourceSettings) -> Result<Self, UpstreamError> {
+        let scheme = settings.url.split("://").next().unwrap_or_default();
+        match scheme {
+            "sqlite" => Ok(Self::Sqlite(sqlite::Reader::new(
+                sqlite::StorePath::from_url(&settings.url)?,
+                settings.poll_interval,
+            ))),
+            _ => Err(UpstreamError::Unsupported(format!(
+                "upstream.url: no store of the kind {scheme:?}; there are sqlite://, postgres:// and nats://"
+            ))),
+        }
+    }
+
+    /// Makes an embedded store, or brings its schema up to date; other stores are migrated by their own command.
+    pub fn prepare(&self) -> Result<(), UpstreamError> {
+        match self {
+            Self::Sqlite(reader) => reader.path().open_or_create().map(drop),
+        }
+    }
+
+    /// The kind of store, as the status names it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+        }
+    }
+
+    /// The history that the store keeps, if it does.
+    pub fn history(&self) -> Option<History> {
+        match self {
+            Self::Sqlite(reader) => Some(History::Sqlite(sqlite::History::new(reader.path().clone()))),
+        }
+    }
+
+    /// Reads everything.
+    pub async fn snapshot(&mut self) -> Result<Snapshot, UpstreamError> {
+        match self {
+            Self::Sqlite(reader) => reader.snapshot(),
+        }
+    }
+
+    /// Looks at the head, and reads what follows on a place; more than `most` changes ask for a snapshot.
+    pub async fn poll(&mut self, place: &Place, most: u64) -> Result<Look, UpstreamError> {
+        match self {
+            Self::Sqlite(reader) => reader.poll(place, most),
+        }
+    }
+
+    /// Completes when a look is worth while. May be dropped at any time.
+    pub async fn changed(&mut self) {
+        match self {
+            Self::Sqlite(reader) => tokio::time::sleep(reader.poll_interval()).await,
+        }
+    }
+
+    /// Deletes log rows older than `retention`, where that is a reader's to do. Gives how many went.
+    pub async fn trim(&mut self, retention: Duration) -> Result<u64, UpstreamError> {
+        match self {
+            Self::Sqlite(reader) => reader.trim(retention),
+        }
+    }
+}
