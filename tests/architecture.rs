@@ -142,6 +142,7 @@ const RULES: [Rule; 9] = [
         folder: "app",
         own: &[
             "domain",
+            "metrics",
             "policy",
             "registry",
             "facilitation",
@@ -155,6 +156,7 @@ const RULES: [Rule; 9] = [
         folder: "cli",
         own: &[
             "domain",
+            "metrics",
             "policy",
             "registry",
             "facilitation",

@@ -2,13 +2,19 @@
 
 use std::{sync::Arc, thread, time::Duration};
 
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
+use tracing::warn;
 
 use super::settings::Settings;
 use crate::{
     metrics::Metrics,
     registry::Registry,
     upstream::{
+        ResyncCause,
+        comparison::Comparison,
         follower::{Follower, FollowerSettings},
         guard::DriftLimits,
         source::{Source, SourceSettings},
@@ -23,6 +29,8 @@ const RESYNCS: usize = 1;
 #[derive(Debug)]
 pub(super) struct Feed {
     follower: Follower,
+    resyncs: mpsc::Receiver<ResyncCause>,
+    comparison: Option<Comparison>,
 }
 
 /// How the store of these settings is reached.
@@ -54,34 +62,86 @@ impl Feed {
             accept_drift: false,
             stale_age: settings.freshness.relief_max_age.get() + Duration::from_nanos(1),
         };
+        let (resync, resyncs) = mpsc::channel(RESYNCS);
+        let comparison = source.rows().map(|rows| Comparison {
+            rows,
+            registry: Arc::clone(&registry),
+            status: Arc::clone(&status),
+            metrics: Arc::clone(&metrics),
+            interval: settings.upstream.compare_interval.get(),
+            resyncs: resync,
+        });
         Self {
             follower: Follower::new(source, registry, status, metrics, follower_settings, None),
+            resyncs,
+            comparison,
         }
     }
 
-    /// Runs the follower on a thread of its own, because it blocks on files, until `stop` turns true.
+    /// Runs the follower on a thread of its own, because it blocks on files, and the comparison on another, until `stop`
+    /// turns true.
     pub(super) fn run(
         self,
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + use<>> {
-        let (ended, wait) = tokio::sync::oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let (_resync, resyncs) = mpsc::channel(RESYNCS);
-        let thread = thread::Builder::new()
-            .name("upstream".to_owned())
-            .spawn(move || {
-                runtime.block_on(self.follower.run(resyncs, stop));
-                // Nobody waits any more only when the process ends.
-                let _waiting = ended.send(());
-            })?;
+        let Self {
+            follower,
+            resyncs,
+            comparison,
+        } = self;
+        let follower = on_own_thread("upstream", follower.run(resyncs, stop.clone()))?;
+        let comparison = comparison
+            .map(|comparison| on_own_thread("comparison", compare(comparison, stop)))
+            .transpose()?;
         Ok(async move {
-            let finished = wait.await;
-            finished.map_err(|_| anyhow::anyhow!("the upstream thread panicked"))?;
-            thread
-                .join()
-                .map_err(|_| anyhow::anyhow!("the upstream thread panicked"))
+            let Some(comparison) = comparison else {
+                return follower.await;
+            };
+            tokio::try_join!(follower, comparison).map(drop)
         })
     }
+}
+
+/// Compares on SIGUSR1 too.
+async fn compare(comparison: Comparison, stop: watch::Receiver<bool>) {
+    let (ask, asked) = mpsc::channel(1);
+    let asking = async {
+        match signal(SignalKind::user_defined1()) {
+            Ok(mut signals) => {
+                while signals.recv().await.is_some() {
+                    // One request that waits is as good as two.
+                    let _already_asked = ask.try_send(());
+                }
+            }
+            Err(problem) => warn!(%problem, "SIGUSR1 cannot be received"),
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = comparison.run(asked, stop) => {}
+        () = asking => {}
+    }
+}
+
+/// Runs a future on a thread of its own; what is given back completes when it has ended.
+fn on_own_thread<W: Future<Output = ()> + Send + 'static>(
+    name: &'static str,
+    work: W,
+) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + use<W>> {
+    let (ended, wait) = tokio::sync::oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        runtime.block_on(work);
+        // What still reads a store on another thread is nobody's business any more.
+        runtime.shutdown_background();
+        // Nobody waits any more only when the process ends.
+        let _waiting = ended.send(());
+    })?;
+    Ok(async move {
+        let panicked = || anyhow::anyhow!("the {name} thread panicked");
+        wait.await.map_err(|_| panicked())?;
+        thread.join().map_err(|_| panicked())
+    })
 }

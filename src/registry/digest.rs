@@ -5,11 +5,14 @@
 
 use ring::digest::{Context, SHA256};
 
-use super::row::Entity;
+use super::{
+    names,
+    row::{Change, Entity, Keyed},
+};
 use crate::domain::{
     Date,
     enterprise::{CreditRecord, ScheduledTier},
-    identifier::CustomsCode,
+    identifier::{CustomsCode, SocialCreditCode},
     order::{ControlOrder, Selectors},
     recognition::{Arrangement, RecognisedOperator},
 };
@@ -37,6 +40,41 @@ impl Digest {
 
     pub(super) fn hex(&self) -> String {
         hex::encode(self.0.map(u64::to_be_bytes).as_flattened())
+    }
+}
+
+/// The digest of a store's rows, read one by one without keeping them: what a replica's is compared with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StoreDigest(Digest);
+
+impl StoreDigest {
+    /// Adds a row as it was read from its table; rows that a replica cannot place add nothing there either.
+    pub fn add(&mut self, row: &Change) {
+        let hash = match &row.row {
+            Keyed::Enterprise(row) => enterprise(
+                row.customs_code,
+                row.social_credit_code.as_ref().map(SocialCreditCode::as_str),
+                names::kept(&row.name),
+                &row.credit,
+            ),
+            Keyed::Scheduled(code, change) => scheduled(*code, *change),
+            Keyed::Operator(row) => operator(row),
+            Keyed::Arrangement(terms) => arrangement(&row.key, terms),
+            Keyed::Order(row) => order(row),
+            Keyed::EnterpriseGone(_)
+            | Keyed::ScheduledUnreadable(_)
+            | Keyed::ScheduledGone(..)
+            | Keyed::OperatorGone(_)
+            | Keyed::ArrangementGone
+            | Keyed::OrderGone
+            | Keyed::Nowhere(_) => return,
+        };
+        self.0.add(hash);
+    }
+
+    /// 64 hex digits.
+    pub fn hex(&self) -> String {
+        self.0.hex()
     }
 }
 

@@ -19,6 +19,7 @@ mod record;
 pub mod row;
 mod view;
 
+pub use digest::StoreDigest;
 pub use freshness::{Age, FreshnessClock, FreshnessLimits};
 pub use generation::{EnterpriseEntry, Generation, Mark, Place, Position, Quarantined};
 pub use orders::{PartyIdentifiers, Rules};

@@ -15,10 +15,15 @@ pub(super) struct Names {
     chunks: Vec<Vec<u8>>,
 }
 
+/// The part of a name that is kept.
+pub(super) fn kept(name: &str) -> &str {
+    &name[..name.floor_char_boundary(MAX_NAME)]
+}
+
 impl Names {
     /// Adds a name and gives its place. When 16 GiB of names are full, the empty name's place.
     pub(super) fn add(&mut self, name: &str) -> u32 {
-        let name = &name[..name.floor_char_boundary(MAX_NAME)];
+        let name = kept(name);
         let needed = (2 + name.len()).next_multiple_of(STEP);
         if self
             .chunks

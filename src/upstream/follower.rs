@@ -7,13 +7,14 @@
 //!     +-- snapshot file at start ---------------------+      <----- refused: last good stays +  +-------------+
 //! ```
 
+mod report;
+mod start;
+
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use jiff::Timestamp;
 use rand::RngExt as _;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
@@ -26,15 +27,11 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    registry::{Change, Generation, Registry, row::Entity},
+    registry::{Change, Generation, Registry},
 };
 
 /// Longest wait between two tries while the store cannot be reached.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
-/// Longest wait between two snapshots while what the store holds is refused.
-const MAX_REFUSED_BACKOFF: Duration = Duration::from_mins(5);
-/// How long the store may take for its first answer before the snapshot file is put in force.
-const FIRST_CONTACT: Duration = Duration::from_secs(1);
 /// How often the log is trimmed.
 const TRIM_EVERY: Duration = Duration::from_hours(1);
 /// Fewer changes than this are followed rather than taken as a snapshot, however small the registry.
@@ -171,58 +168,12 @@ impl Follower {
         }
     }
 
-    /// Gives the store a moment to say what has come since the snapshot file; then the file is in force as it is.
-    async fn first_contact(&mut self) {
-        if self.file.is_none() {
-            return;
-        }
-        let contact = async {
-            while self.file.is_some() {
-                let result = self.step().await;
-                let failed = result.is_err();
-                let next = self.told(result).await;
-                if failed {
-                    return;
-                }
-                self.idle(next).await;
-            }
-        };
-        let answered = tokio::time::timeout(FIRST_CONTACT, contact).await.is_ok();
-        // A store that answered may have shown the file to be foreign: then it is gone.
-        if let Some(file) = self.file.take() {
-            self.serve_from_file(file, answered);
-        }
-    }
-
     async fn idle(&mut self, next: Next) {
         match next {
             Next::Now => {}
             Next::After(wait) => tokio::time::sleep(wait).await,
             Next::News => self.source.changed().await,
         }
-    }
-
-    fn serve_from_file(&mut self, file: FileStart, answered: bool) {
-        let (now, now_wall) = (Instant::now(), SystemTime::now());
-        let FileStart {
-            generation,
-            confirmed_at,
-        } = file;
-        self.status
-            .clock
-            .restore(confirmed_at, now, now_wall, self.settings.stale_age);
-        self.status.tell(|told| told.source = "file");
-        let age = self.status.clock.age(now, now_wall);
-        warn!(
-            answered,
-            age_seconds = age.0.as_secs_f64(),
-            sequence = generation.position().sequence,
-            enterprises = generation.enterprise_count(),
-            "upstream did not bring the snapshot file up to date: serving from the file as it is"
-        );
-        self.candidate = None;
-        drop(self.registry.replace(Arc::clone(&generation)));
-        self.in_force(&generation);
     }
 
     /// One look at the store, and whatever follows from it.
@@ -334,26 +285,6 @@ impl Follower {
         Ok(None)
     }
 
-    fn count(&self, changes: &[Change], commit: &Commit) {
-        let mut rows = BTreeMap::<Entity, u64>::new();
-        for change in changes {
-            *rows.entry(change.row.entity()).or_default() += 1;
-        }
-        for (entity, rows) in rows {
-            self.metrics.changed(entity.name(), rows);
-        }
-        let committed_at = commit
-            .entries
-            .last()
-            .and_then(|entry| entry.committed_at.parse::<Timestamp>().ok());
-        if let Some(committed_at) = committed_at {
-            // The store's clock may run ahead of ours.
-            let after = Timestamp::now().duration_since(committed_at);
-            self.metrics
-                .propagated(Duration::try_from(after).unwrap_or_default());
-        }
-    }
-
     /// Puts the candidate in force, if the guard lets it.
     fn put_in_force(&mut self, asked: Asked) -> Result<(), StepError> {
         let Some(candidate) = self.candidate.take() else {
@@ -390,71 +321,6 @@ impl Follower {
         // Requests may still hold the former one; here is where it is freed, not in one of them.
         drop(former);
         Ok(())
-    }
-
-    /// What is in force is the store's head, as the store said when it was asked.
-    fn confirm(&self, asked: Asked) {
-        self.status.clock.confirm(asked.monotonic, asked.wall);
-        let kind = self.source.kind();
-        self.status.tell(|told| told.source = kind);
-    }
-
-    /// Tells everybody where the generation in force stands now.
-    fn in_force(&self, generation: &Generation) {
-        let enough = generation.enterprise_count() >= self.settings.min_enterprises;
-        if !enough && self.status.is_ready() {
-            error!("the registry has too few enterprises to decide on: not ready");
-        }
-        self.status.set_ready(enough);
-        self.status.tell(|told| {
-            told.last_error = if enough {
-                String::new()
-            } else {
-                format!(
-                    "fewer than {} enterprises: not ready",
-                    self.settings.min_enterprises
-                )
-            };
-        });
-        self.status.set_position(generation.position());
-    }
-
-    /// Says what came of a step, and what to do next.
-    async fn told(&mut self, result: Result<Next, StepError>) -> Next {
-        let problem = match result {
-            Ok(next) => {
-                if self.failures > 0 {
-                    info!(failures = self.failures, "upstream answers again");
-                    if self.refusals == 0 {
-                        self.status.tell(|told| told.last_error.clear());
-                    }
-                    self.failures = 0;
-                }
-                self.trim().await;
-                return next;
-            }
-            Err(problem) => problem,
-        };
-        self.status.tell(|told| told.last_error = problem.to_string());
-        match problem {
-            StepError::Upstream(problem) => {
-                if self.failures == 0 {
-                    warn!(%problem, "upstream does not answer; the last good data stays in force");
-                }
-                self.metrics.failed(problem.kind());
-                self.failures = self.failures.saturating_add(1);
-                Next::After(backoff(self.failures, MAX_BACKOFF))
-            }
-            StepError::Drift(drift) => {
-                error!(%drift, "REFUSED: the last good data stays in force");
-                self.metrics.refused("drift");
-                self.refusals = self.refusals.saturating_add(1);
-                // A commit cannot be skipped: what the store holds by then is looked at whole, now and then.
-                self.candidate = None;
-                self.due = Some(ResyncCause::Refused);
-                Next::After(backoff(self.refusals.saturating_add(3), MAX_REFUSED_BACKOFF))
-            }
-        }
     }
 
     async fn trim(&mut self) {

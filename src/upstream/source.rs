@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::{Look, Place, Snapshot, UpstreamError, history::History, sqlite};
+use crate::registry::Position;
 
 /// A store that feeds the registry.
 #[derive(Debug)]
@@ -60,6 +63,13 @@ impl Source {
         }
     }
 
+    /// What the store's digest is read from; `None` where whoever feeds us names it.
+    pub fn rows(&self) -> Option<StoreRows> {
+        match self {
+            Self::Sqlite(reader) => Some(StoreRows::Sqlite(reader.path().clone())),
+        }
+    }
+
     /// Reads everything.
     pub async fn snapshot(&mut self) -> Result<Snapshot, UpstreamError> {
         match self {
@@ -85,6 +95,27 @@ impl Source {
     pub async fn trim(&mut self, retention: Duration) -> Result<u64, UpstreamError> {
         match self {
             Self::Sqlite(reader) => reader.trim(retention),
+        }
+    }
+}
+
+/// The rows of a store, for its digest.
+#[derive(Debug, Clone)]
+pub enum StoreRows {
+    /// Of the embedded store.
+    Sqlite(sqlite::StorePath),
+}
+
+impl StoreRows {
+    /// The digest of every row in one transaction; tells at its beginning at which position that reads.
+    pub async fn digest(&self, begun: oneshot::Sender<Position>) -> Result<String, UpstreamError> {
+        match self {
+            Self::Sqlite(path) => {
+                let path = path.clone();
+                tokio::task::spawn_blocking(move || sqlite::store_digest(&path, begun))
+                    .await
+                    .map_err(|error| UpstreamError::Unavailable(error.to_string()))?
+            }
         }
     }
 }

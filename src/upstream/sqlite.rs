@@ -5,7 +5,7 @@ mod history;
 mod reader;
 
 pub use history::History;
-pub use reader::Reader;
+pub use reader::{Reader, store_digest};
 
 use std::{
     path::{Path, PathBuf},

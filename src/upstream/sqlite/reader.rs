@@ -7,6 +7,7 @@ use std::{
 };
 
 use rusqlite::{Connection, OptionalExtension, Row, types::ValueRef};
+use tokio::sync::oneshot;
 
 use super::{
     super::{
@@ -16,7 +17,7 @@ use super::{
     StorePath, column,
 };
 use crate::registry::{
-    Generation,
+    Generation, Position, StoreDigest,
     row::{Change, Entity},
 };
 
@@ -72,21 +73,14 @@ impl Reader {
             transaction.query_row("SELECT count(*) FROM enterprise", [], |row| row.get(0))?;
         let generation = Generation::new(&head.epoch, enterprises);
         let mut changes = Vec::with_capacity(SNAPSHOT_STEP);
-        for entity in Entity::ALL {
-            let columns = entity.columns();
-            let mut select =
-                transaction.prepare(&format!("SELECT {} FROM {}", columns.join(", "), entity.name()))?;
-            let mut rows = select.query([])?;
-            while let Some(found) = rows.next()? {
-                changes.push(put(entity, found, columns.len())?);
-                if changes.len() == SNAPSHOT_STEP {
-                    generation.load(&changes);
-                    changes.clear();
-                }
+        each_row(&transaction, |change| {
+            changes.push(change);
+            if changes.len() == SNAPSHOT_STEP {
+                generation.load(&changes);
+                changes.clear();
             }
-            generation.load(&changes);
-            changes.clear();
-        }
+        })?;
+        generation.load(&changes);
         generation.finish_load(head.sequence, mark_at(&transaction, head.sequence)?);
         drop(transaction);
         self.connection = Some(open);
@@ -172,6 +166,36 @@ fn file_identity(path: &StorePath) -> Result<(u64, u64), UpstreamError> {
     let metadata = std::fs::metadata(&path.0)
         .map_err(|error| UpstreamError::Unavailable(format!("{}: {error}", path.0.display())))?;
     Ok((metadata.dev(), metadata.ino()))
+}
+
+/// The digest of every row, read in one transaction; tells at its beginning at which position that is.
+pub fn store_digest(path: &StorePath, begun: oneshot::Sender<Position>) -> Result<String, UpstreamError> {
+    let open = Open::new(path)?;
+    let transaction = open.connection.unchecked_transaction()?;
+    let head = head(&transaction)?;
+    let position = Position {
+        epoch: head.epoch.into(),
+        sequence: head.sequence,
+    };
+    // Nobody waits for it when the comparison was given up.
+    let _given_up = begun.send(position);
+    let mut digest = StoreDigest::default();
+    each_row(&transaction, |change| digest.add(&change))?;
+    Ok(digest.hex())
+}
+
+/// Reads every row of every table.
+fn each_row(connection: &Connection, mut take: impl FnMut(Change)) -> Result<(), UpstreamError> {
+    for entity in Entity::ALL {
+        let columns = entity.columns();
+        let mut select =
+            connection.prepare(&format!("SELECT {} FROM {}", columns.join(", "), entity.name()))?;
+        let mut rows = select.query([])?;
+        while let Some(found) = rows.next()? {
+            take(put(entity, found, columns.len())?);
+        }
+    }
+    Ok(())
 }
 
 struct Head {
