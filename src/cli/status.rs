@@ -91,6 +91,13 @@ fn print(
         rows.push(["last error".to_owned(), status.last_error.clone()]);
     }
     output::table(&["registry", ""], rows)?;
+    if !status.quarantine.is_empty() {
+        let row = |row: &pb::QuarantinedRow| [row.entity.clone(), row.key.clone(), row.reason.clone()];
+        output::table(
+            &["quarantined", "key", "reason"],
+            status.quarantine.iter().map(row),
+        )?;
+    }
     let policy = |summary: &pb::PolicySummary| {
         let policy = summary.policy.clone().unwrap_or_default();
         let state = if summary.in_force { "in force" } else { "" };

@@ -183,7 +183,11 @@ impl Metrics {
             self.enterprises.get_or_create(&label).set(signed(count));
         }
         self.sequence.set(reading.sequence);
-        self.age.set(reading.age.as_secs_f64());
+        // Never confirmed: older than any limit.
+        self.age.set(match reading.age {
+            Duration::MAX => f64::INFINITY,
+            age => age.as_secs_f64(),
+        });
         self.quarantined.set(signed(reading.quarantined));
         for state in STATES {
             let is = i64::from(state == reading.state);

@@ -65,13 +65,19 @@ impl DriftGuard {
         self.accepted = counts.iter().any(|&count| count > 0).then_some((counts, now));
     }
 
-    /// Takes the counts for granted if the last ones are a day old: drift is a matter of hours, not of years.
+    /// Learns from counts that were let through: what the register has grown by is granted at once, any other movement
+    /// only when a day has passed, because drift is a matter of hours, not of years.
     pub fn settle(&mut self, counts: TierCounts, now: Instant) {
-        if self
-            .accepted
-            .is_none_or(|(_, at)| now.saturating_duration_since(at) > WINDOW)
-        {
-            self.accept(counts, now);
+        match &mut self.accepted {
+            Some((accepted, at)) if now.saturating_duration_since(*at) <= WINDOW => {
+                let mut growth = sum(counts).saturating_sub(sum(*accepted));
+                for (granted, count) in accepted.iter_mut().zip(counts) {
+                    let grown = count.saturating_sub(*granted).min(growth);
+                    *granted += grown;
+                    growth -= grown;
+                }
+            }
+            _ => self.accept(counts, now),
         }
     }
 
@@ -102,6 +108,10 @@ impl DriftGuard {
     }
 }
 
+fn sum(counts: TierCounts) -> u64 {
+    counts.iter().sum()
+}
+
 impl DriftLimits {
     fn allowed(&self, before: u64) -> u64 {
         let share = u128::from(before) * u128::from(self.max_ppm) / 1_000_000;
@@ -109,7 +119,6 @@ impl DriftLimits {
     }
 
     fn check(&self, before: TierCounts, after: TierCounts) -> Result<(), Drift> {
-        let sum = |counts: TierCounts| counts.iter().sum::<u64>();
         let growth = sum(after).saturating_sub(sum(before));
         for (&tier, (before, after)) in CreditTier::ALL.iter().zip(before.into_iter().zip(after)) {
             let lost = before.saturating_sub(after);
@@ -168,6 +177,19 @@ mod tests {
             None,
             "readiness is another matter"
         );
+    }
+
+    #[test]
+    fn what_a_register_has_grown_by_may_not_vanish_again() {
+        let mut guard = DriftGuard::new(LIMITS);
+        let begun = Instant::now();
+        guard.accept([1, 1, 1, 1, 1], begun);
+        guard.settle([200, 1, 4_000, 1, 1], begun);
+        guard.settle([400, 1, 8_000, 1, 1], begun);
+        assert!(guard.check([400, 1, 6_400, 1, 1]).is_ok());
+        assert!(guard.check([400, 1, 6_399, 1, 1]).is_err());
+        assert!(guard.check([502, 1, 7_900, 1, 1]).is_err(), "an upgrade");
+        assert!(guard.check([501, 1, 8_000, 1, 1]).is_ok(), "a registration");
     }
 
     #[test]

@@ -32,3 +32,6 @@ mod registry;
 
 /// Policies and parameters that change while the server runs.
 mod reload;
+
+/// The feed: what is refused, what is compared with the store, what is told of it.
+mod feed;

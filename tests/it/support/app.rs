@@ -23,7 +23,11 @@ use greenlane::{
     },
 };
 use tempfile::TempDir;
-use tokio::sync::oneshot;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::oneshot,
+};
 use tonic::transport::{Channel, Endpoint};
 
 use super::{SOON, eventually, store};
@@ -37,6 +41,7 @@ static PANICS: AtomicUsize = AtomicUsize::new(0);
 /// A running server; stops when it goes, and fails the test if it did not stop in order.
 pub(crate) struct TestApp {
     grpc: SocketAddr,
+    http: SocketAddr,
     store: PathBuf,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<anyhow::Result<()>>>,
@@ -65,16 +70,17 @@ impl TestApp {
                 .build()?;
             runtime.block_on(async {
                 let app = App::build(&settings, SECRET).await?;
-                bound.send(app.grpc_address()?)?;
+                bound.send((app.grpc_address()?, app.http_address()?))?;
                 app.run_until(async { drop(stopped.await) }).await
             })
         });
         let thread = thread.unwrap();
-        let Ok(grpc) = addresses.recv() else {
+        let Ok((grpc, http)) = addresses.recv() else {
             panic!("the server did not start: {:?}", thread.join());
         };
         Self {
             grpc,
+            http,
             store,
             stop: Some(stop),
             thread: Some(thread),
@@ -133,6 +139,18 @@ impl TestApp {
             (ready && status.registry_version == Some(head)).then_some(status)
         })
         .await
+    }
+
+    /// What `/metrics` tells.
+    pub(crate) async fn metrics(&self) -> String {
+        let mut socket = TcpStream::connect(self.http).await.unwrap();
+        let request = "GET /metrics HTTP/1.1\r\nHost: replica\r\nConnection: close\r\n\r\n";
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        body.to_owned()
     }
 
     fn channel(&self) -> Channel {
