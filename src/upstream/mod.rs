@@ -10,6 +10,7 @@
 //! fresh snapshot, and until that is whole, at the head and within the guard, the last good generation stays in force.
 
 pub mod columns;
+pub mod file;
 pub mod follower;
 pub mod guard;
 pub mod history;
