@@ -157,6 +157,16 @@ impl TransportModes {
     /// Every mode, and declarations that do not say theirs.
     pub const ALL: Self = Self(u8::MAX);
 
+    /// The modes as one number: what [`Self::from_bits`] takes.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The modes of a number that [`Self::bits`] gave.
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
     /// Whether a declaration's mode is covered; an unsent one only by [`Self::ALL`].
     pub fn covers(self, mode: Option<TransportMode>) -> bool {
         self == Self::ALL || mode.is_some_and(|mode| self.0 & 1 << mode.number() != 0)

@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use foldhash::HashSet;
+
 use super::{
     digest::{self, Digest},
     generation::{Generation, Mark, ScheduleEntry},
@@ -39,6 +41,8 @@ pub(super) struct Writer {
     pub(super) trail: VecDeque<(u64, Digest)>,
     pub(super) mark: Mark,
     pub(super) quarantined: BTreeMap<(Entity, String), String>,
+    /// Enterprises changed since an image was begun, while one is made.
+    pub(super) touched: Option<HashSet<CustomsKey>>,
 }
 
 impl Generation {
@@ -138,6 +142,7 @@ impl Generation {
 
     fn put_enterprise(&self, writer: &mut Writer, enterprise: &Enterprise, quarantined: bool) {
         let key = CustomsKey::from(enterprise.customs_code);
+        writer.touch(key);
         let social = enterprise
             .social_credit_code
             .map_or(SocialCreditKey::NONE, SocialCreditKey::from);
@@ -170,6 +175,7 @@ impl Generation {
 
     fn take_enterprise(&self, writer: &mut Writer, code: CustomsCode) {
         let key = CustomsKey::from(code);
+        writer.touch(key);
         if let Some((_, former)) = self.enterprises.remove(&key) {
             self.forget(writer, code, &former);
             self.by_social_credit
@@ -185,7 +191,7 @@ impl Generation {
     }
 
     #[expect(clippy::unused_self, reason = "stands beside its callers")]
-    fn hash(&self, writer: &Writer, code: CustomsCode, record: &Record) -> digest::RowHash {
+    pub(super) fn hash(&self, writer: &Writer, code: CustomsCode, record: &Record) -> digest::RowHash {
         let social = record.social_credit.code();
         digest::enterprise(
             code,
@@ -236,6 +242,18 @@ fn take_scheduled(writer: &mut Writer, code: CustomsCode, entry: &mut ScheduleEn
 }
 
 impl Writer {
+    /// Notes that an enterprise changes, for the image that is being made.
+    fn touch(&mut self, key: CustomsKey) {
+        if let Some(touched) = &mut self.touched {
+            touched.insert(key);
+        }
+    }
+
+    /// The enterprises changed since this was asked before, or since the image was begun.
+    pub(super) fn take_touched(&mut self) -> HashSet<CustomsKey> {
+        self.touched.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     /// Notes the digest and the mark at a sequence.
     pub(super) fn note(&mut self, sequence: u64, mark: Mark) {
         self.mark = mark;

@@ -39,7 +39,23 @@ impl Digest {
     }
 
     pub(super) fn hex(&self) -> String {
-        hex::encode(self.0.map(u64::to_be_bytes).as_flattened())
+        hex::encode(self.bytes())
+    }
+
+    pub(super) fn bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (place, lane) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.0) {
+            *place = lane.to_be_bytes();
+        }
+        bytes
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8; 32]) -> Self {
+        let mut lanes = [0; 4];
+        for (lane, bytes) in lanes.iter_mut().zip(bytes.as_chunks::<8>().0) {
+            *lane = u64::from_be_bytes(*bytes);
+        }
+        Self(lanes)
     }
 }
 

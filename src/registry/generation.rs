@@ -66,6 +66,8 @@ pub struct Generation {
     /// Odd while a commit is being applied.
     pub(super) commits: AtomicU64,
     writer: Mutex<Writer>,
+    /// Held while an image is made.
+    pub(super) imaging: Mutex<()>,
 }
 
 /// Scheduled changes of one enterprise.
@@ -116,6 +118,7 @@ impl Generation {
             sequence: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             writer: Mutex::default(),
+            imaging: Mutex::default(),
         }
     }
 

@@ -39,9 +39,20 @@ impl From<CustomsCode> for CustomsKey {
 }
 
 impl CustomsKey {
+    /// The code as one number in base 36.
+    pub(super) fn packed(self) -> u64 {
+        u64::from(self.0[0]) | u64::from(self.0[1]) << 32
+    }
+
+    /// The key of such a number; `None` where it is no code's.
+    pub(super) fn from_packed(packed: u64) -> Option<Self> {
+        let [low, high, _] = words(packed.into());
+        (packed < 36_u64.pow(10)).then_some(Self([low, high]))
+    }
+
     /// The code again.
     pub(super) fn code(self) -> Option<CustomsCode> {
-        let mut rest = u64::from(self.0[0]) | u64::from(self.0[1]) << 32;
+        let mut rest = self.packed();
         let mut bytes = [0; 10];
         for byte in bytes.iter_mut().rev() {
             let value = u8::try_from(rest % 36).ok()?;
@@ -69,6 +80,24 @@ impl From<SocialCreditCode> for SocialCreditKey {
 }
 
 impl SocialCreditKey {
+    /// The key of these words; `None` where they are neither a code's nor [`Self::NONE`].
+    pub(super) fn from_words(words: [u32; 3]) -> Option<Self> {
+        let key = Self(words);
+        let [front, back] = key.halves();
+        let is_code = front < 31_u64.pow(9) && back < 31_u64.pow(9) && words[2] >> (2 * HALF - 64) == 0;
+        (is_code || key == Self::NONE).then_some(key)
+    }
+
+    /// Front and back as numbers in base 31.
+    fn halves(self) -> [u64; 2] {
+        let [low, middle, high] = self.0.map(u64::from);
+        let low = low | middle << 32;
+        [
+            (low >> HALF | high << (64 - HALF)) & ((1 << HALF) - 1),
+            low & ((1 << HALF) - 1),
+        ]
+    }
+
     /// The code again; `None` for [`Self::NONE`].
     pub(super) fn code(self) -> Option<SocialCreditCode> {
         const ALPHABET: &[u8; 31] = b"0123456789ABCDEFGHJKLMNPQRTUWXY";

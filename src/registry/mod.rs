@@ -12,6 +12,7 @@ mod commit;
 mod digest;
 pub mod freshness;
 mod generation;
+pub mod image;
 mod key;
 mod names;
 mod orders;

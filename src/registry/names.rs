@@ -5,7 +5,7 @@ const CHUNK: usize = 1 << 20;
 /// Places count in steps of this many bytes, so that 32 bits reach 16 GiB.
 const STEP: usize = 4;
 /// Longest name kept, in bytes; longer ones are cut at a character.
-const MAX_NAME: usize = 4096;
+pub(super) const MAX_NAME: usize = 4096;
 
 /// An append-only store of names.
 ///

@@ -75,6 +75,32 @@ impl Record {
         }
     }
 
+    /// The credit as an image carries it: without what the schedules say again.
+    pub(super) fn image_bits(&self) -> u64 {
+        self.bits() & !(1 << SCHEDULED)
+    }
+
+    /// The record that an image carries, still without a name; `None` where the bits are those of no record.
+    pub(super) fn from_image(social_credit: SocialCreditKey, bits: u64) -> Option<Self> {
+        let date = |shift: u32| bits >> shift & NO_END;
+        let is_date = |days: u64| days <= u64::from((Date::MAX.days() - Date::MIN.days()).unsigned_abs());
+        let tier = i32::try_from(bits >> TIER & 7)
+            .ok()
+            .and_then(CreditTier::from_number);
+        let until = date(UNTIL);
+        let known = bits >> (QUARANTINED + 1) == 0 && bits >> SCHEDULED & 1 == 0;
+        if tier.is_none() || !known || !is_date(date(0)) || !(is_date(until) || until == NO_END) {
+            return None;
+        }
+        let mut record = Self {
+            social_credit,
+            credit: [0; 2],
+            name: u32::MAX,
+        };
+        record.set_bits(bits);
+        Some(record)
+    }
+
     /// Whether the enterprise has scheduled tier changes, so that the common case needs no second look-up.
     pub(super) fn is_scheduled(&self) -> bool {
         self.flag(SCHEDULED)

@@ -1,0 +1,135 @@
+//! From an image back to a generation, without hashing a single row: the image carries its digest.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::{
+    super::{
+        digest::Digest,
+        generation::{Generation, ScheduleEntry},
+        key::{CustomsKey, SocialCreditKey},
+        orders::Rules,
+    },
+    BadImage, Tables,
+    rows::rows,
+};
+use crate::domain::CreditTier;
+
+/// A generation that is being loaded from an image.
+#[derive(Debug)]
+pub struct Loading(Generation);
+
+impl Loading {
+    /// Begins a generation of a store, with room for that many enterprises.
+    pub fn new(epoch: &str, enterprises: usize) -> Self {
+        Self(Generation::new(epoch, enterprises))
+    }
+
+    /// Takes a [`Block::Enterprises`](super::Block::Enterprises). Several threads may do so at once, in any order.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are no such block, or an enterprise was there before.
+    pub fn enterprises(&self, block: &[u8]) -> Result<(), BadImage> {
+        let mut records = Vec::new();
+        {
+            let mut writer = self.0.writer();
+            for row in rows(block)? {
+                let row = row?;
+                let mut record = row.record.ok_or(BadImage("a row is gone that was never there"))?;
+                record.name = writer.names.add(row.name);
+                records.push((row.key, record));
+            }
+        }
+        let mut tiers = [0; CreditTier::COUNT];
+        for &(key, record) in &records {
+            tiers[record.credit().credit_tier.index()] += 1;
+            if self.0.enterprises.insert(key, record).is_some() {
+                return Err(BadImage("an enterprise stands twice"));
+            }
+        }
+        for (key, record) in records {
+            if record.social_credit != SocialCreditKey::NONE {
+                self.0.by_social_credit.insert(record.social_credit, key);
+            }
+        }
+        for (count, rows) in self.0.tiers.iter().zip(tiers) {
+            count.fetch_add(rows, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Takes a [`Block::Changed`](super::Block::Changed): in their order, after all the others.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are no such block.
+    pub fn changed(&mut self, block: &[u8]) -> Result<(), BadImage> {
+        let Self(generation) = self;
+        let mut writer = generation.writer();
+        for row in rows(block)? {
+            let row = row?;
+            if let Some((key, former)) = generation.enterprises.remove(&row.key) {
+                generation.tiers[former.credit().credit_tier.index()].fetch_sub(1, Ordering::Relaxed);
+                generation
+                    .by_social_credit
+                    .remove_if(&former.social_credit, |_, owner| *owner == key);
+            }
+            if let Some(mut record) = row.record {
+                record.name = writer.names.add(row.name);
+                generation.tiers[record.credit().credit_tier.index()].fetch_add(1, Ordering::Relaxed);
+                generation.enterprises.insert(row.key, record);
+                if record.social_credit != SocialCreditKey::NONE {
+                    generation.by_social_credit.insert(record.social_credit, row.key);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the image.
+    ///
+    /// # Errors
+    ///
+    /// When the enterprises are not as many as the tables say, or the tables are of another store.
+    pub fn finish(self, tables: Tables) -> Result<Generation, BadImage> {
+        let Self(generation) = self;
+        if generation.tier_counts() != tables.tiers {
+            return Err(BadImage(
+                "the enterprises of a tier are not as many as the image says",
+            ));
+        }
+        if generation.epoch != tables.place.position.epoch {
+            return Err(BadImage("the enterprises and the position are of two stores"));
+        }
+        let mut writer = generation.writer();
+        for schedule in tables.schedules {
+            let key = CustomsKey::from(schedule.customs_code);
+            let entry = ScheduleEntry {
+                changes: schedule.changes,
+                unreadable: schedule.unreadable,
+            };
+            generation.schedules.insert(key, entry);
+            if let Some(mut record) = generation.enterprises.get_mut(&key) {
+                record.set_scheduled(true);
+            }
+        }
+        for operator in tables.operators {
+            generation.operators.insert(operator.aeo_code, operator);
+        }
+        writer.arrangements.extend(tables.arrangements);
+        writer.orders.extend(tables.orders);
+        let quarantined = tables.quarantined.into_iter();
+        writer
+            .quarantined
+            .extend(quarantined.map(|row| ((row.entity, row.key), row.reason)));
+        writer.digest = Digest::from_bytes(&tables.digest);
+        generation
+            .rules
+            .store(Arc::new(Rules::new(&writer.orders, &writer.arrangements)));
+        let sequence = tables.place.position.sequence;
+        generation.sequence.store(sequence, Ordering::Release);
+        writer.note(sequence, tables.place.mark);
+        drop(writer);
+        Ok(generation)
+    }
+}
