@@ -32,3 +32,6 @@ mod registry;
 
 /// Policies and parameters that change while the server runs.
 mod reload;
+
+/// `PostgreSQL` as the store: what its triggers log, and what a replica makes of it, whatever breaks between.
+mod postgres;
