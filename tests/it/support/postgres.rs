@@ -156,7 +156,7 @@ impl Postgres {
     }
 
     async fn wait_until_up(&self) {
-        let address = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port);
+        let address = self.address("postgres");
         eventually("the server answers", SOON, async || connect(&address).await.ok()).await;
     }
 
@@ -165,8 +165,10 @@ impl Postgres {
     }
 
     /// Ends every process of the server at once, as a power cut would.
-    pub(crate) fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         self.say("kill");
+        let address = self.address("postgres");
+        eventually("the server is gone", SOON, async || connect(&address).await.err()).await;
     }
 
     /// Starts it again.
