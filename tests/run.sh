@@ -67,6 +67,7 @@ install_system_tools() {
   command -v node || missing+=(nodejs)
   command -v npm || missing+=(npm)
   python3 -c 'import ensurepip, venv' || missing+=(python3-venv)
+  command -v initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' || missing+=(postgresql)
   if ((${#missing[@]} == 0)); then
     return 0
   fi
@@ -76,6 +77,11 @@ install_system_tools() {
   fi
   if ((EUID != 0)); then
     sudo=(sudo -n)
+  fi
+  # The tests start servers of their own: the package must not make and start one.
+  if [[ ! -e /etc/postgresql-common/createcluster.conf ]]; then
+    "${sudo[@]}" install -d /etc/postgresql-common
+    echo 'create_main_cluster = false' | "${sudo[@]}" tee /etc/postgresql-common/createcluster.conf
   fi
   "${sudo[@]}" apt-get update -qq
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"

@@ -17,6 +17,7 @@ use crate::{
         comparison::Comparison,
         follower::{Follower, FollowerSettings},
         guard::DriftLimits,
+        postgres::TlsFiles,
         source::{Source, SourceSettings},
         status::FeedStatus,
     },
@@ -34,12 +35,17 @@ pub(super) struct Feed {
 }
 
 /// How the store of these settings is reached.
-pub(super) fn source_settings(settings: &Settings) -> SourceSettings {
+pub fn source_settings(settings: &Settings) -> SourceSettings {
     SourceSettings {
         url: settings.upstream_url(),
         poll_interval: settings.upstream.poll_interval.get(),
         heartbeat_interval: settings.upstream.heartbeat_interval.get(),
         timeout: settings.upstream.timeout.get(),
+        tls: TlsFiles {
+            ca: settings.upstream.tls_ca_file.clone(),
+            certificate: settings.upstream.tls_certificate_file.clone(),
+            key: settings.upstream.tls_key_file.clone(),
+        },
     }
 }
 

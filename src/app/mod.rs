@@ -14,6 +14,8 @@ pub mod server;
 pub mod settings;
 pub mod telemetry;
 
+pub use feed::source_settings;
+
 use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use anyhow::Context as _;

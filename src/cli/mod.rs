@@ -6,6 +6,7 @@ mod decide;
 mod decision;
 mod demo;
 mod enterprise;
+mod migrate;
 mod order;
 pub mod output;
 mod policy;
@@ -59,6 +60,7 @@ enum Command {
     /// Fill an empty store with a sample register, serve, decide sample declarations and keep serving
     Demo,
     Serve(serve::Serve),
+    Migrate(migrate::Migrate),
     Enterprise(enterprise::Enterprise),
     Order(order::Order),
     Policy(policy::Policy),
@@ -91,6 +93,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Demo => demo::run(&context),
         Command::Serve(command) => command.run(&context),
+        Command::Migrate(command) => command.run(&context),
         Command::Enterprise(command) => command.run(&context),
         Command::Order(command) => command.run(&context),
         Command::Policy(command) => command.run(&context),

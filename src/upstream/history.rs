@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{UpstreamError, sqlite};
+use super::{UpstreamError, postgres, sqlite};
 use crate::domain::{enterprise::Enterprise, identifier::EnterpriseId};
 
 /// The history that a store keeps.
@@ -10,6 +10,8 @@ use crate::domain::{enterprise::Enterprise, identifier::EnterpriseId};
 pub enum History {
     /// Of the embedded store.
     Sqlite(sqlite::History),
+    /// Of a database.
+    Postgres(postgres::History),
 }
 
 impl History {
@@ -27,6 +29,7 @@ impl History {
                     .await
                     .map_err(|error| UpstreamError::Unavailable(error.to_string()))?
             }
+            Self::Postgres(history) => history.at(known_at, &ids).await,
         }
     }
 }

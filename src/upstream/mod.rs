@@ -16,6 +16,7 @@ pub mod follower;
 pub mod guard;
 pub mod history;
 pub mod log;
+pub mod postgres;
 pub mod row;
 pub mod source;
 pub mod sqlite;

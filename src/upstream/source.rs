@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Look, Place, Snapshot, UpstreamError, history::History, sqlite};
+use super::{Look, Place, Snapshot, UpstreamError, history::History, postgres, sqlite};
 use crate::registry::Position;
 
 /// A store that feeds the registry.
@@ -12,6 +12,8 @@ use crate::registry::Position;
 pub enum Source {
     /// The embedded store.
     Sqlite(sqlite::Reader),
+    /// A `PostgreSQL` database; boxed because it is large beside the others.
+    Postgres(Box<postgres::Reader>),
 }
 
 /// How a store is reached.
@@ -25,6 +27,28 @@ pub struct SourceSettings {
     pub heartbeat_interval: Duration,
     /// Bound on one answer of the store.
     pub timeout: Duration,
+    /// Certificates, where a store is reached over TLS.
+    pub tls: postgres::TlsFiles,
+}
+
+impl SourceSettings {
+    /// As the reader of a database takes them.
+    pub fn postgres(&self) -> postgres::Settings {
+        let Self {
+            url,
+            poll_interval,
+            heartbeat_interval,
+            timeout,
+            tls,
+        } = self.clone();
+        postgres::Settings {
+            url,
+            poll_interval,
+            heartbeat_interval,
+            timeout,
+            tls,
+        }
+    }
 }
 
 impl Source {
@@ -36,6 +60,9 @@ impl Source {
                 sqlite::StorePath::from_url(&settings.url)?,
                 settings.poll_interval,
             ))),
+            "postgres" | "postgresql" => Ok(Self::Postgres(Box::new(postgres::Reader::new(
+                settings.postgres(),
+            )?))),
             _ => Err(UpstreamError::Unsupported(format!(
                 "upstream.url: no store of the kind {scheme:?}; there are sqlite://, postgres:// and nats://"
             ))),
@@ -46,6 +73,7 @@ impl Source {
     pub fn prepare(&self) -> Result<(), UpstreamError> {
         match self {
             Self::Sqlite(reader) => reader.path().open_or_create().map(drop),
+            Self::Postgres(_) => Ok(()),
         }
     }
 
@@ -53,6 +81,7 @@ impl Source {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgres",
         }
     }
 
@@ -60,6 +89,7 @@ impl Source {
     pub fn history(&self) -> Option<History> {
         match self {
             Self::Sqlite(reader) => Some(History::Sqlite(sqlite::History::new(reader.path().clone()))),
+            Self::Postgres(reader) => Some(History::Postgres(reader.history())),
         }
     }
 
@@ -67,6 +97,7 @@ impl Source {
     pub fn rows(&self) -> Option<StoreRows> {
         match self {
             Self::Sqlite(reader) => Some(StoreRows::Sqlite(reader.path().clone())),
+            Self::Postgres(reader) => Some(StoreRows::Postgres(reader.settings().clone())),
         }
     }
 
@@ -74,6 +105,7 @@ impl Source {
     pub async fn snapshot(&mut self) -> Result<Snapshot, UpstreamError> {
         match self {
             Self::Sqlite(reader) => reader.snapshot(),
+            Self::Postgres(reader) => reader.snapshot().await,
         }
     }
 
@@ -81,6 +113,7 @@ impl Source {
     pub async fn poll(&mut self, place: &Place, most: u64) -> Result<Look, UpstreamError> {
         match self {
             Self::Sqlite(reader) => reader.poll(place, most),
+            Self::Postgres(reader) => reader.poll(place, most).await,
         }
     }
 
@@ -88,6 +121,7 @@ impl Source {
     pub async fn changed(&mut self) {
         match self {
             Self::Sqlite(reader) => tokio::time::sleep(reader.poll_interval()).await,
+            Self::Postgres(reader) => reader.changed().await,
         }
     }
 
@@ -95,6 +129,7 @@ impl Source {
     pub async fn trim(&mut self, retention: Duration) -> Result<u64, UpstreamError> {
         match self {
             Self::Sqlite(reader) => reader.trim(retention),
+            Self::Postgres(reader) => reader.trim(retention).await,
         }
     }
 }
@@ -104,6 +139,8 @@ impl Source {
 pub enum StoreRows {
     /// Of the embedded store.
     Sqlite(sqlite::StorePath),
+    /// Of a database.
+    Postgres(postgres::Settings),
 }
 
 impl StoreRows {
@@ -116,6 +153,7 @@ impl StoreRows {
                     .await
                     .map_err(|error| UpstreamError::Unavailable(error.to_string()))?
             }
+            Self::Postgres(settings) => postgres::store_digest(settings, begun).await,
         }
     }
 }

@@ -35,3 +35,5 @@ mod reload;
 
 /// The feed: what is refused, what is compared with the store, what is told of it.
 mod feed;
+/// `PostgreSQL` as the store: what its triggers log, and what a replica makes of it, whatever breaks between.
+mod postgres;

@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 pub(crate) mod facts;
+pub(crate) mod postgres;
 pub(crate) mod raw;
 pub(crate) mod replica;
 pub(crate) mod requests;

@@ -1,0 +1,149 @@
+//! Everything that the store holds, at one sequence.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::RngExt as _;
+use tokio::sync::oneshot;
+use tokio_postgres::{Client, SimpleQueryRow};
+use tracing::info;
+
+use super::{
+    super::{Asked, Mark, Snapshot, UpstreamError},
+    Settings,
+    connect::Address,
+    copy,
+    poll::{LOG_ROW, log_entry, number},
+    schema::rows,
+    within,
+};
+use crate::registry::{
+    Generation, Position, StoreDigest,
+    row::{Change, Entity},
+};
+
+/// Snapshots of a database that may be under way at once, over all replicas: a fleet that starts cold takes its turns.
+const SLOTS: usize = 4;
+/// The class of the advisory locks that stand for the slots: "grln".
+const SLOT_CLASS: i32 = 0x6772_6c6e;
+/// Between two tries to get a slot, at first and at last; each is jittered.
+const SLOT_WAIT: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+
+/// Where a transaction that reads everything stands.
+struct Head {
+    position: Position,
+    mark: Mark,
+    /// About how many enterprises there are.
+    enterprises: usize,
+    asked: Asked,
+}
+
+/// Reads everything into a new generation.
+pub(super) async fn snapshot(client: &Client, bound: Duration) -> Result<Snapshot, UpstreamError> {
+    let head = begin(client, bound).await?;
+    let generation = Generation::new(&head.position.epoch, head.enterprises);
+    read_everything(client, bound, |changes| generation.load(changes)).await?;
+    generation.finish_load(head.position.sequence, head.mark);
+    Ok(Snapshot {
+        generation: Arc::new(generation),
+        confirmed: Some(head.asked),
+    })
+}
+
+/// The digest of everything that the store holds; `begun` is told the position at which it is taken.
+pub async fn store_digest(
+    settings: &Settings,
+    begun: oneshot::Sender<Position>,
+) -> Result<String, UpstreamError> {
+    let session = Address::read(settings)?.session(settings).await?;
+    let head = begin(&session.client, settings.timeout).await?;
+    // Nobody may wait for the position any more; the digest is asked for all the same.
+    drop(begun.send(head.position));
+    let mut digest = StoreDigest::default();
+    read_everything(&session.client, settings.timeout, |changes| {
+        changes.iter().for_each(|change| digest.add(change));
+    })
+    .await?;
+    Ok(digest.hex())
+}
+
+/// Begins a transaction that sees one commit, once there is a slot for it.
+async fn begin(client: &Client, bound: Duration) -> Result<Head, UpstreamError> {
+    let [mut wait, longest] = SLOT_WAIT;
+    let mut waited = false;
+    loop {
+        let asked = Asked::now();
+        if within(bound, "beginning a snapshot", take_slot(client)).await? {
+            return within(bound, "asking for the head", head(client, asked)).await;
+        }
+        if !waited {
+            info!("other replicas take their snapshots of the database: waiting for a turn");
+            waited = true;
+        }
+        within(bound, "ending a transaction", client.batch_execute("ROLLBACK")).await?;
+        tokio::time::sleep(wait.mul_f64(rand::rng().random_range(0.5..1.5))).await;
+        wait = longest.min(wait * 2);
+    }
+}
+
+/// Begins the transaction and tries to get a slot, which ends with it. A replica that vanished holds its slot no longer
+/// than the server's own bounds allow.
+async fn take_slot(client: &Client) -> Result<bool, UpstreamError> {
+    let first = rand::rng().random_range(0..SLOTS);
+    let slots: Vec<_> = (0..SLOTS)
+        .map(|next| format!("({})", (first + next) % SLOTS))
+        .collect();
+    let sql = format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+         SET LOCAL datestyle = 'ISO, YMD';
+         SET LOCAL timezone = 'UTC';
+         SET LOCAL statement_timeout = 0;
+         SET LOCAL idle_in_transaction_session_timeout = '60s';
+         SET LOCAL tcp_user_timeout = '30s';
+         SELECT slot FROM (VALUES {}) AS slots(slot) WHERE pg_try_advisory_xact_lock({SLOT_CLASS}, slot) LIMIT 1",
+        slots.join(", ")
+    );
+    Ok(!rows(client.simple_query(&sql).await?).is_empty())
+}
+
+async fn head(client: &Client, asked: Asked) -> Result<Head, UpstreamError> {
+    // As the planner estimates: the density when last analyzed, over the pages of now.
+    let sql = format!(
+        "SELECT epoch, sequence,
+                (SELECT ceil(CASE WHEN reltuples > 0 AND relpages > 0 THEN reltuples / relpages ELSE 64 END
+                             * pg_relation_size(oid) / current_setting('block_size')::int)::bigint
+                   FROM pg_class WHERE oid = to_regclass('enterprise'))
+           FROM registry_meta;
+         SELECT {LOG_ROW} FROM change_log WHERE sequence = (SELECT sequence FROM registry_meta)"
+    );
+    let found = rows(client.simple_query(&sql).await?);
+    let Some((meta, log)) = found.split_first() else {
+        return Err(UpstreamError::Corrupt("registry_meta has no row".to_owned()));
+    };
+    let mark = log.first().map(log_entry).transpose()?;
+    Ok(Head {
+        position: Position {
+            epoch: text(meta, 0)?.into(),
+            sequence: number(meta, 1)?,
+        },
+        mark: mark.map(|entry| [entry.fingerprint(), 0]),
+        enterprises: number(meta, 2)?,
+        asked,
+    })
+}
+
+fn text(row: &SimpleQueryRow, index: usize) -> Result<&str, UpstreamError> {
+    row.get(index)
+        .ok_or_else(|| UpstreamError::Corrupt(format!("registry_meta: column {index} is NULL")))
+}
+
+/// Hands on every row, and ends the transaction.
+async fn read_everything(
+    client: &Client,
+    bound: Duration,
+    mut sink: impl FnMut(&[Change]),
+) -> Result<(), UpstreamError> {
+    for entity in Entity::ALL {
+        copy::read_table(client, entity, bound, &mut sink).await?;
+    }
+    within(bound, "ending a transaction", client.batch_execute("COMMIT")).await
+}
