@@ -1,21 +1,26 @@
-//! The upstream thread: the follower, and what goes on beside it.
+//! The threads that keep the registry fed: the follower, the comparison, the snapshot file.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime},
+};
 
+use rand::RngExt as _;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
 };
-use tracing::warn;
+use tracing::{error, info, warn};
 
 use super::settings::Settings;
 use crate::{
     metrics::Metrics,
-    registry::Registry,
+    registry::{Position, Registry},
     upstream::{
-        ResyncCause,
         comparison::Comparison,
-        follower::{Follower, FollowerSettings},
+        file::{About, FileError, SnapshotFile},
+        follower::{FileStart, Follower, FollowerSettings},
         guard::DriftLimits,
         postgres::TlsFiles,
         source::{Source, SourceSettings},
@@ -23,15 +28,19 @@ use crate::{
     },
 };
 
+/// The snapshot file's name in the data directory.
+pub const SNAPSHOT_FILE: &str = "registry.snapshot";
 /// Requests for a fresh snapshot that wait; more say nothing new.
 const RESYNCS: usize = 1;
 
 /// Everything that keeps the registry fed, ready to run.
 #[derive(Debug)]
 pub(super) struct Feed {
-    follower: Follower,
-    resyncs: mpsc::Receiver<ResyncCause>,
-    comparison: Option<Comparison>,
+    source: Source,
+    settings: FollowerSettings,
+    compare_interval: Duration,
+    snapshot_interval: Duration,
+    keeper: Keeper,
 }
 
 /// How the store of these settings is reached.
@@ -50,61 +59,218 @@ pub fn source_settings(settings: &Settings) -> SourceSettings {
 }
 
 impl Feed {
-    /// A feed from that source.
+    /// A feed from that source. `policy_digest` is written into snapshot files.
     pub(super) fn new(
         settings: &Settings,
         source: Source,
         registry: Arc<Registry>,
         status: Arc<FeedStatus>,
         metrics: Arc<Metrics>,
+        policy_digest: impl Fn() -> String + Send + Sync + 'static,
     ) -> Self {
-        let follower_settings = FollowerSettings {
-            min_enterprises: settings.upstream.min_enterprises,
-            change_log_retention: settings.upstream.change_log_retention.get(),
-            drift: DriftLimits {
-                max_ppm: settings.upstream.max_drift_ppm,
-                max_rows: settings.upstream.max_drift_rows,
-            },
-            accept_drift: false,
-            stale_age: settings.freshness.relief_max_age.get() + Duration::from_nanos(1),
-        };
-        let (resync, resyncs) = mpsc::channel(RESYNCS);
-        let comparison = source.rows().map(|rows| Comparison {
-            rows,
-            registry: Arc::clone(&registry),
-            status: Arc::clone(&status),
-            metrics: Arc::clone(&metrics),
-            interval: settings.upstream.compare_interval.get(),
-            resyncs: resync,
-        });
+        let upstream = &settings.upstream;
         Self {
-            follower: Follower::new(source, registry, status, metrics, follower_settings, None),
-            resyncs,
-            comparison,
+            source,
+            settings: FollowerSettings {
+                min_enterprises: upstream.min_enterprises,
+                change_log_retention: upstream.change_log_retention.get(),
+                drift: DriftLimits {
+                    max_ppm: upstream.max_drift_ppm,
+                    max_rows: upstream.max_drift_rows,
+                },
+                accept_drift: false,
+                stale_age: settings.freshness.relief_max_age.get() + Duration::from_nanos(1),
+            },
+            compare_interval: upstream.compare_interval.get(),
+            snapshot_interval: upstream.snapshot_interval.get(),
+            keeper: Keeper {
+                file: SnapshotFile::new(settings.server.data_dir.join(SNAPSHOT_FILE)),
+                registry,
+                status,
+                metrics,
+                policy_digest: PolicyDigest(Arc::new(policy_digest)),
+                kept: None,
+            },
         }
     }
 
-    /// Runs the follower on a thread of its own, because it blocks on files, and the comparison on another, until `stop`
-    /// turns true.
+    /// Takes the first catch-up with the store whatever the drift.
+    pub(super) fn accepting_drift(mut self) -> Self {
+        self.settings.accept_drift = true;
+        self
+    }
+
+    /// Runs each part on a thread of its own, because it blocks on files, until `stop` turns true; the last snapshot file
+    /// is written when the follower has ended.
     pub(super) fn run(
         self,
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + use<>> {
         let Self {
-            follower,
-            resyncs,
-            comparison,
+            source,
+            settings,
+            compare_interval,
+            snapshot_interval,
+            keeper,
         } = self;
-        let follower = on_own_thread("upstream", follower.run(resyncs, stop.clone()))?;
+        let (resync, resyncs) = mpsc::channel(RESYNCS);
+        let comparison = source.rows().map(|rows| Comparison {
+            rows,
+            registry: Arc::clone(&keeper.registry),
+            status: Arc::clone(&keeper.status),
+            metrics: Arc::clone(&keeper.metrics),
+            interval: compare_interval,
+            resyncs: resync,
+        });
         let comparison = comparison
-            .map(|comparison| on_own_thread("comparison", compare(comparison, stop)))
+            .map(|comparison| {
+                let stop = stop.clone();
+                on_own_thread("comparison", move || compare(comparison, stop))
+            })
             .transpose()?;
+        let (ended, keep_last) = watch::channel(false);
+        let snapshots = {
+            let keeper = keeper.clone();
+            on_own_thread("snapshot-file", move || keeper.run(snapshot_interval, keep_last))?
+        };
+        let follower = on_own_thread("upstream", move || async move {
+            // Reading ten million enterprises takes seconds: here nobody waits for it but the data itself.
+            let file = keeper.load();
+            let Keeper {
+                registry,
+                status,
+                metrics,
+                ..
+            } = keeper;
+            Follower::new(source, registry, status, metrics, settings, file)
+                .run(resyncs, stop)
+                .await;
+            ended.send_replace(true);
+        })?;
         Ok(async move {
-            let Some(comparison) = comparison else {
-                return follower.await;
+            let comparison = async {
+                match comparison {
+                    Some(comparison) => comparison.await,
+                    None => Ok(()),
+                }
             };
-            tokio::try_join!(follower, comparison).map(drop)
+            tokio::try_join!(follower, comparison, snapshots).map(drop)
         })
+    }
+}
+
+/// Tells what is in force as policies.
+#[derive(Clone)]
+struct PolicyDigest(Arc<dyn Fn() -> String + Send + Sync>);
+
+impl std::fmt::Debug for PolicyDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&(self.0)())
+    }
+}
+
+/// Keeps the snapshot file.
+#[derive(Debug, Clone)]
+struct Keeper {
+    file: SnapshotFile,
+    registry: Arc<Registry>,
+    status: Arc<FeedStatus>,
+    metrics: Arc<Metrics>,
+    policy_digest: PolicyDigest,
+    /// What the file holds: where it stands and when that was confirmed.
+    kept: Option<(Position, SystemTime)>,
+}
+
+impl Keeper {
+    /// Reads the file of an earlier life; one that cannot be used is refused, and as good as none.
+    fn load(&self) -> Option<FileStart> {
+        let begun = std::time::Instant::now();
+        match self.file.read() {
+            Ok(loaded) => {
+                info!(
+                    enterprises = loaded.info.enterprises(),
+                    sequence = loaded.info.place.position.sequence,
+                    seconds = begun.elapsed().as_secs_f64(),
+                    "snapshot file read"
+                );
+                Some(FileStart {
+                    generation: loaded.generation,
+                    confirmed_at: loaded.info.confirmed_at,
+                })
+            }
+            Err(FileError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(problem) => {
+                let cause = match &problem {
+                    FileError::NotOurs | FileError::Version { .. } => "foreign",
+                    FileError::Torn { .. }
+                    | FileError::Checksum { .. }
+                    | FileError::Hash { .. }
+                    | FileError::Inconsistent { .. }
+                    | FileError::Io { .. } => "torn",
+                };
+                error!(%problem, file = %self.file.path().display(), "REFUSED: the snapshot file cannot be used");
+                self.metrics.refused(cause);
+                None
+            }
+        }
+    }
+
+    /// Writes the file when data first comes in force, whenever the interval has passed, and once `last` is true.
+    async fn run(mut self, interval: Duration, mut last: watch::Receiver<bool>) {
+        let mut positions = self.status.positions();
+        tokio::select! {
+            _ = positions.wait_for(Option::is_some) => {}
+            _ = last.wait_for(|last| *last) => {}
+        }
+        while !*last.borrow() {
+            self.keep();
+            // A fleet that was started at once does not write at once.
+            let wait = interval.mul_f64(rand::rng().random_range(0.9..=1.0));
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                changed = last.changed() => if changed.is_err() { return },
+            }
+        }
+        self.keep();
+    }
+
+    /// Writes the file if it would say anything new.
+    fn keep(&mut self) {
+        let Some(generation) = self.registry.current().filter(|_| self.status.is_ready()) else {
+            return;
+        };
+        // Before the image is made: what it is of can only be newer.
+        let Some(confirmed_at) = self.status.clock.confirmed_at() else {
+            return;
+        };
+        if self.kept == Some((generation.position(), confirmed_at)) {
+            return;
+        }
+        let told = self.status.told();
+        if told.source == "file" {
+            return;
+        }
+        let about = About {
+            store: told.source,
+            policy_digest: &(self.policy_digest.0)(),
+            confirmed_at,
+        };
+        match self.file.write(&generation, &about) {
+            Ok(written) => {
+                info!(
+                    enterprises = written.info.enterprises(),
+                    sequence = written.info.place.position.sequence,
+                    bytes = written.info.bytes,
+                    seconds = written.took.as_secs_f64(),
+                    "snapshot file written"
+                );
+                self.kept = Some((written.info.place.position, confirmed_at));
+            }
+            Err(problem) => {
+                warn!(%problem, "snapshot file not written; the former one stays");
+                self.metrics.failed("snapshot_file");
+            }
+        }
     }
 }
 
@@ -129,17 +295,21 @@ async fn compare(comparison: Comparison, stop: watch::Receiver<bool>) {
     }
 }
 
-/// Runs a future on a thread of its own; what is given back completes when it has ended.
-fn on_own_thread<W: Future<Output = ()> + Send + 'static>(
+/// Runs a future on a thread of its own, which also makes it; what is given back completes when it has ended.
+fn on_own_thread<B, W>(
     name: &'static str,
-    work: W,
-) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + use<W>> {
+    begin: B,
+) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + use<B, W>>
+where
+    B: FnOnce() -> W + Send + 'static,
+    W: Future<Output = ()>,
+{
     let (ended, wait) = tokio::sync::oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
-        runtime.block_on(work);
+        runtime.block_on(begin());
         // What still reads a store on another thread is nobody's business any more.
         runtime.shutdown_background();
         // Nobody waits any more only when the process ends.

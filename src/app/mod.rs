@@ -5,7 +5,7 @@
 //! upstream thread: the registry's only writer
 //! ```
 
-mod feed;
+pub mod feed;
 pub mod health;
 pub mod policies;
 pub mod probes;
@@ -74,8 +74,9 @@ struct Stops {
 }
 
 impl App {
-    /// Builds every part and binds both addresses; serves nothing yet.
-    pub async fn build(settings: &Settings, master_secret: &str) -> anyhow::Result<Self> {
+    /// Builds every part and binds both addresses; serves nothing yet. With `accept_drift` the first catch-up with the store
+    /// is taken whatever the drift.
+    pub async fn build(settings: &Settings, master_secret: &str, accept_drift: bool) -> anyhow::Result<Self> {
         let source = Source::open(&feed::source_settings(settings))?;
         // Creates an embedded store, or brings its schema up to date, before anybody reads it.
         source.prepare().context("the registry store")?;
@@ -134,7 +135,17 @@ impl App {
         Ok(Self {
             server,
             probes: probes::bind(settings.server.http_addr)?,
-            feed: Feed::new(settings, source, registry, status, Arc::clone(&metrics)),
+            feed: {
+                let facilitation = Arc::clone(&facilitation);
+                let policy_digest = move || policies::digest_in_force(&facilitation);
+                let metrics = Arc::clone(&metrics);
+                let feed = Feed::new(settings, source, registry, status, metrics, policy_digest);
+                if accept_drift {
+                    feed.accepting_drift()
+                } else {
+                    feed
+                }
+            },
             metrics,
             health,
             reporter,

@@ -8,10 +8,12 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::{
+    domain::Date,
     facilitation::Facilitation,
     policy::{PolicyBook, book::BookError},
 };
@@ -68,6 +70,15 @@ pub fn read_book_and_files(
 /// Reads the embedded policies, replaced and added to by those of a directory.
 pub fn read_book(directory: Option<&Path>) -> Result<PolicyBook, PoliciesError> {
     read_book_and_files(directory).map(|(book, _)| book)
+}
+
+/// The digests of the policy in force today and of the parameters, for what is kept of a replica's state.
+pub fn digest_in_force(facilitation: &Facilitation) -> String {
+    let book = facilitation.policies();
+    let policy = book
+        .on(Date::of(Timestamp::now()))
+        .map(|policy| policy.digest.as_str());
+    format!("{} {}", policy.unwrap_or_default(), book.parameters.digest)
 }
 
 /// Watches a directory and puts its policies in force whole, or keeps the last good ones and says why.

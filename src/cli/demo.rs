@@ -35,7 +35,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let app = App::build(settings, &master_secret).await?;
+        let app = App::build(settings, &master_secret, false).await?;
         let (shown, wait) = oneshot::channel();
         let show = show(context);
         let stop = async {

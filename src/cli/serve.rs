@@ -15,6 +15,10 @@ pub(super) struct Serve {
     /// Make a master secret for the draw in the data folder if there is none
     #[arg(long)]
     generate_secret: bool,
+
+    /// Take the first state of the store whatever has moved in it since the snapshot file
+    #[arg(long)]
+    accept_drift: bool,
 }
 
 impl Serve {
@@ -33,7 +37,7 @@ impl Serve {
             .enable_all()
             .build()?;
         runtime.block_on(async {
-            let app = App::build(settings, &master_secret).await?;
+            let app = App::build(settings, &master_secret, self.accept_drift).await?;
             let stopped = app::stop_signal();
             app.run_until(async {
                 if let Err(error) = stopped.await {

@@ -69,7 +69,7 @@ impl TestApp {
                 .enable_all()
                 .build()?;
             runtime.block_on(async {
-                let app = App::build(&settings, SECRET).await?;
+                let app = App::build(&settings, SECRET, false).await?;
                 bound.send((app.grpc_address()?, app.http_address()?))?;
                 app.run_until(async { drop(stopped.await) }).await
             })
