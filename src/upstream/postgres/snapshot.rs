@@ -80,7 +80,8 @@ async fn begin(client: &Client, bound: Duration) -> Result<Head, UpstreamError> 
             waited = true;
         }
         within(bound, "ending a transaction", client.batch_execute("ROLLBACK")).await?;
-        tokio::time::sleep(wait.mul_f64(rand::rng().random_range(0.5..1.5))).await;
+        let jittered = wait.mul_f64(rand::rng().random_range(0.5..1.5));
+        tokio::time::sleep(jittered).await;
         wait = longest.min(wait * 2);
     }
 }
