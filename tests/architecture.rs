@@ -97,6 +97,7 @@ const RULES: [Rule; 9] = [
         own: &["domain", "metrics", "registry"],
         crates: &[
             "arrayvec",
+            "bytes",
             "futures_util",
             "hex",
             "jiff",

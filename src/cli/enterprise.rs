@@ -12,14 +12,15 @@ use jiff::Timestamp;
 
 use super::{Context, output};
 use crate::{
+    app::source_settings,
     domain::{
         CreditTier, Date,
         enterprise::ScheduledTier,
         identifier::{CustomsCode, SocialCreditCode},
     },
-    upstream::sqlite::{
-        StorePath,
+    upstream::{
         edit::{Assign, Editor, EnterpriseChange},
+        source::SourceSettings,
     },
 };
 
@@ -116,7 +117,7 @@ impl Set {
             suspended,
         };
         let code = self.customs_code;
-        let mut editor = Editor::open_or_create(&store(context)?)?;
+        let mut editor = Editor::open_or_create(&store(context))?;
         let is_new = editor.set_enterprise(code, &change, Date::of(Timestamp::now()))?;
         let done = if is_new { "registered" } else { "changed" };
         said(
@@ -153,7 +154,7 @@ impl Schedule {
             effective_from: from,
             credit_tier: tier,
         };
-        Editor::open_or_create(&store(context)?)?.schedule(code, scheduled)?;
+        Editor::open_or_create(&store(context))?.schedule(code, scheduled)?;
         let done =
             serde_json::json!({"customs_code": code.as_str(), "credit_tier": tier, "effective_from": from});
         said(context, &format!("{code} is {tier} from {from} on"), &done)
@@ -177,7 +178,7 @@ impl Unschedule {
             customs_code: code,
             from,
         } = self;
-        let was_scheduled = Editor::open(&store(context)?)?.unschedule(code, from)?;
+        let was_scheduled = Editor::open(&store(context))?.unschedule(code, from)?;
         anyhow::ensure!(was_scheduled, "nothing is scheduled for {code} on {from}");
         let done = serde_json::json!({"customs_code": code.as_str(), "effective_from": from});
         said(
@@ -188,9 +189,9 @@ impl Unschedule {
     }
 }
 
-/// The embedded store of the configuration.
-pub(super) fn store(context: &Context) -> anyhow::Result<StorePath> {
-    Ok(StorePath::from_url(&context.settings().upstream_url())?)
+/// The store of the configuration.
+pub(super) fn store(context: &Context) -> SourceSettings {
+    source_settings(context.settings())
 }
 
 /// Tells in one line what was done.

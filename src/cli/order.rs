@@ -21,7 +21,7 @@ use crate::{
         },
         order::{ControlOrder, OrderBasis, OrderEnterprise, OrderKind, Selectors},
     },
-    upstream::sqlite::edit::{Editor, Ending, StoredOrder},
+    upstream::edit::{Editor, Ending, StoredOrder},
 };
 
 /// Give, list and end control orders
@@ -173,7 +173,7 @@ impl Add {
                 order.valid_from
             );
         }
-        Editor::open_or_create(&store(context)?)?.add_order(&order)?;
+        Editor::open_or_create(&store(context))?.add_order(&order)?;
         let ControlOrder { id, kind, basis, .. } = &order;
         let done = serde_json::json!({"id": id, "kind": kind, "basis": basis});
         said(context, &format!("added order {id}: {kind}, {basis}"), &done)
@@ -195,7 +195,7 @@ struct List {
 impl List {
     fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let now = Timestamp::now();
-        let mut orders = Editor::open(&store(context)?)?.orders()?;
+        let mut orders = Editor::open(&store(context))?.orders()?;
         // One that cannot be read is everybody's business.
         orders.retain(|order| self.all || order.unreadable.is_some() || order.in_force(now));
         match context.output {
@@ -296,7 +296,7 @@ impl End {
     fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let id = self.id;
         let at = self.at.unwrap_or_else(Timestamp::now);
-        let (end, changed) = match Editor::open(&store(context)?)?.end_order(&id, at)? {
+        let (end, changed) = match Editor::open(&store(context))?.end_order(&id, at)? {
             Ending::Unknown => anyhow::bail!("no order {id} in the store"),
             Ending::Before(end) => (end, false),
             Ending::Ended => (at, true),

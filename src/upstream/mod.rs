@@ -11,6 +11,7 @@
 
 pub mod columns;
 pub mod comparison;
+pub mod edit;
 pub mod file;
 pub mod follower;
 pub mod guard;

@@ -10,6 +10,7 @@
 
 mod connect;
 mod copy;
+mod edit;
 mod history;
 mod listen;
 mod poll;
@@ -19,6 +20,7 @@ mod snapshot;
 mod tls;
 mod writers;
 
+pub use edit::{Editor, Import};
 pub use history::History;
 pub use reader::Reader;
 pub use schema::{Migrated, migrate, trim};

@@ -32,6 +32,12 @@ pub struct SourceSettings {
 }
 
 impl SourceSettings {
+    /// Whether the store is a database.
+    pub fn is_postgres(&self) -> bool {
+        let scheme = self.url.split("://").next();
+        matches!(scheme, Some("postgres" | "postgresql"))
+    }
+
     /// As the reader of a database takes them.
     pub fn postgres(&self) -> postgres::Settings {
         let Self {

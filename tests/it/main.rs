@@ -37,3 +37,6 @@ mod reload;
 mod feed;
 /// `PostgreSQL` as the store: what its triggers log, and what a replica makes of it, whatever breaks between.
 mod postgres;
+
+/// The commands that write a store: the same of either kind.
+mod commands;

@@ -18,7 +18,7 @@ use super::{lines::NumberedLines, rows::Header, store};
 use crate::{
     cli::{Context, output},
     domain::identifier::CustomsCode,
-    upstream::sqlite::edit::{self, EditError, Editor, Imported},
+    upstream::edit::{self, EditError, Editor, Imported},
 };
 
 /// Bad lines beyond this are counted, not listed.
@@ -42,7 +42,7 @@ pub(super) struct Import {
 impl Import {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let begun = Instant::now();
-        let store = store(context)?;
+        let store = store(context);
         let name = self.file.display().to_string();
         let (input, progress) = open(&self.file).with_context(|| name.clone())?;
         let lines = NumberedLines::new(progress.wrap_read(input)).with_context(|| name.clone())?;
@@ -74,6 +74,9 @@ impl Import {
             let byte = record.position().map_or(0, csv::Position::byte);
             let line = reader.get_mut().line_of_record(byte);
             lines.put(line, &record)?;
+        }
+        for (line, taken) in lines.import.refused()? {
+            lines.bad(line, taken.to_string());
         }
         let Lines {
             import,
@@ -153,7 +156,7 @@ impl Lines<'_, '_> {
             );
             return Ok(());
         }
-        match self.import.put(&enterprise) {
+        match self.import.put(line, &enterprise) {
             Err(taken @ EditError::Taken { .. }) => self.bad(line, taken.to_string()),
             other => other?,
         }

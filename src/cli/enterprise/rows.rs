@@ -10,7 +10,7 @@ use crate::{
         enterprise::{CreditRecord, Enterprise},
     },
     registry::row::Entity,
-    upstream::sqlite::edit::OptionalColumns,
+    upstream::edit::OptionalColumns,
 };
 
 /// The longest value that is repeated in an error.

@@ -8,7 +8,7 @@ use super::store;
 use crate::{
     cli::{Context, output},
     domain::identifier::{BadIdentifier, CustomsCode, EnterpriseId, ParsedAeoCode, SocialCreditCode},
-    upstream::sqlite::edit::{Editor, StoredEnterprise, StoredRow},
+    upstream::edit::{Editor, StoredEnterprise, StoredRow},
 };
 
 /// Former rows to show.
@@ -43,7 +43,7 @@ fn identifier(text: &str) -> Result<EnterpriseId, BadIdentifier> {
 impl Show {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let id = self.id;
-        let found = Editor::open(&store(context)?)?.enterprise(&id, HISTORY)?;
+        let found = Editor::open(&store(context))?.enterprise(&id, HISTORY)?;
         let Some(enterprise) = found else {
             anyhow::bail!("no enterprise {} in the store", id.as_str());
         };
@@ -106,6 +106,7 @@ fn text(row: &StoredRow, column: &str) -> String {
     match row.get(column) {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
+        Some(Value::Bool(yes)) => if *yes { "yes" } else { "no" }.to_owned(),
         Some(value) if column == "suspended" => match value.as_i64() {
             Some(0) => "no".to_owned(),
             Some(1) => "yes".to_owned(),

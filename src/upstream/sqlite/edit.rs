@@ -1,23 +1,24 @@
-//! Writes that the command line makes to the embedded store: plain SQL, which the triggers log like anybody's.
+//! The embedded store's side of the command line's writes.
 
 mod import;
 mod orders;
 #[cfg(test)]
 mod tests;
 
-pub use import::{Import, Imported, OptionalColumns};
-pub use orders::{Ending, StoredOrder};
+pub use import::Import;
 
 use rusqlite::{
     Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params_from_iter,
     types::{Value, ValueRef},
 };
-use thiserror::Error;
 
-use super::{super::UpstreamError, StorePath};
+use super::{
+    super::edit::{Assign, EditError, EnterpriseChange, StoredEnterprise, StoredRow},
+    StorePath,
+};
 use crate::{
     domain::{
-        CreditTier, Date,
+        Date,
         enterprise::ScheduledTier,
         identifier::{CustomsCode, EnterpriseId, SocialCreditCode},
     },
@@ -27,79 +28,14 @@ use crate::{
 /// The instant of the statement, in the one form in which the store writes instants.
 const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
 
-/// A row as the store holds it, column by column: other programs may have written what cannot be read.
-pub type StoredRow = serde_json::Map<String, serde_json::Value>;
-
 /// The embedded store, open for writing.
 #[derive(Debug)]
 pub struct Editor(Connection);
-
-/// Why an edit was not made.
-#[derive(Debug, Error)]
-pub enum EditError {
-    /// The store could not take it.
-    #[error(transparent)]
-    Store(#[from] UpstreamError),
-    /// A social credit code has one holder; it is not taken from it.
-    #[error("social_credit_code: \"{code}\" belongs to the enterprise {holder}")]
-    Taken {
-        /// The code.
-        code: SocialCreditCode,
-        /// The customs code of its holder.
-        holder: String,
-    },
-    /// A new enterprise lacks what has no default.
-    #[error("enterprise {0} is not registered yet: a new one needs a name and a tier")]
-    Incomplete(CustomsCode),
-    /// There is an order of that identifier.
-    #[error("order {0} exists already")]
-    OrderExists(String),
-}
 
 impl From<rusqlite::Error> for EditError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Store(error.into())
     }
-}
-
-/// What becomes of a column that may be empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Assign<T> {
-    /// It stays as it is.
-    #[default]
-    Keep,
-    /// It is emptied.
-    Clear,
-    /// It takes this value.
-    Set(T),
-}
-
-/// What of an enterprise's row changes; a column that is not given stays as it is, or has its default in a new row.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EnterpriseChange {
-    /// The name.
-    pub name: Option<String>,
-    /// The second key.
-    pub social_credit_code: Assign<SocialCreditCode>,
-    /// The tier.
-    pub credit_tier: Option<CreditTier>,
-    /// First day of the tier; where the tier changes and this is not given, the day of the change.
-    pub tier_effective_from: Option<Date>,
-    /// First day no longer covered.
-    pub tier_valid_until: Assign<Date>,
-    /// Whether the enterprise is suspended.
-    pub suspended: Option<bool>,
-}
-
-/// An enterprise with what belongs to it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredEnterprise {
-    /// Its row.
-    pub row: StoredRow,
-    /// Its scheduled tiers, by date.
-    pub scheduled: Vec<StoredRow>,
-    /// Its latest former rows, the latest first.
-    pub history: Vec<StoredRow>,
 }
 
 impl Editor {
@@ -177,7 +113,12 @@ impl Editor {
         if stored.is_none() && (change.name.is_none() || change.credit_tier.is_none()) {
             return Err(EditError::Incomplete(code));
         }
-        let mut columns = change.columns();
+        let value = |text: Option<String>| text.map_or(Value::Null, Value::Text);
+        let texts = change.texts().into_iter();
+        let mut columns: Vec<_> = texts.map(|(name, text)| (name, value(text))).collect();
+        if let Some(suspended) = change.suspended {
+            columns.push(("suspended", Value::Integer(suspended.into())));
+        }
         let moved = change
             .credit_tier
             .is_some_and(|tier| stored.as_deref() != Some(tier.name()));
@@ -235,44 +176,6 @@ impl Editor {
     /// A transaction that takes the store's one write lock at once: reading first and locking later can be refused.
     fn transaction(&mut self) -> Result<Transaction<'_>, EditError> {
         Ok(self.0.transaction_with_behavior(TransactionBehavior::Immediate)?)
-    }
-}
-
-impl EnterpriseChange {
-    /// The columns that are given, with their new values.
-    fn columns(&self) -> Vec<(&'static str, Value)> {
-        fn text(value: &impl ToString) -> Value {
-            Value::Text(value.to_string())
-        }
-        fn clearable<T: ToString>(assign: &Assign<T>) -> Option<Value> {
-            match assign {
-                Assign::Keep => None,
-                Assign::Clear => Some(Value::Null),
-                Assign::Set(value) => Some(text(value)),
-            }
-        }
-
-        let Self {
-            name,
-            social_credit_code,
-            credit_tier,
-            tier_effective_from,
-            tier_valid_until,
-            suspended,
-        } = self;
-        let columns = [
-            ("name", name.as_ref().map(text)),
-            ("social_credit_code", clearable(social_credit_code)),
-            ("credit_tier", credit_tier.as_ref().map(text)),
-            ("tier_effective_from", tier_effective_from.as_ref().map(text)),
-            ("tier_valid_until", clearable(tier_valid_until)),
-            (
-                "suspended",
-                suspended.map(|suspended| Value::Integer(suspended.into())),
-            ),
-        ];
-        let given = columns.into_iter();
-        given.filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 

@@ -3,21 +3,13 @@
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{EditError, Editor, NOW, taken};
-use crate::domain::{enterprise::Enterprise, identifier::SocialCreditCode};
+use crate::{
+    domain::{enterprise::Enterprise, identifier::SocialCreditCode},
+    upstream::edit::{Imported, OptionalColumns},
+};
 
 /// Pages that the import keeps in memory, in KiB: the indexes are hit at random.
 const CACHE_KIB: i64 = 256 * 1024;
-
-/// Which of the columns that may be empty an import sets; the others stay as they are in rows that exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OptionalColumns {
-    /// The second key.
-    pub social_credit_code: bool,
-    /// The end of the tier.
-    pub tier_valid_until: bool,
-    /// The suspension.
-    pub suspended: bool,
-}
 
 /// An import under way; it comes to nothing unless it is committed.
 #[derive(Debug)]
@@ -26,24 +18,6 @@ pub struct Import<'e> {
     compare: String,
     update: String,
     imported: Imported,
-}
-
-/// What an import did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Imported {
-    /// Enterprises that were not registered before.
-    pub new: u64,
-    /// Enterprises whose rows changed.
-    pub updated: u64,
-    /// Enterprises that were registered so already: their rows are not touched and no replica hears of them.
-    pub unchanged: u64,
-}
-
-impl Imported {
-    /// All of them.
-    pub const fn total(self) -> u64 {
-        self.new + self.updated + self.unchanged
-    }
 }
 
 impl Editor {

@@ -4,37 +4,16 @@ use arrayvec::ArrayString;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, named_params};
 
-use super::{EditError, Editor, StoredRow, rows};
+use super::{EditError, Editor, rows};
 use crate::{
     domain::{
         Direction,
         identifier::{Country, CustomsOffice, HsPrefix},
         order::{ControlOrder, Selectors},
     },
-    registry::row::{Change, Entity, Keyed},
-    upstream::{columns::columns_of_json, row},
+    registry::row::Entity,
+    upstream::edit::{Ending, StoredOrder, instant},
 };
-
-/// An order as the store holds it, and what the registry makes of it.
-#[derive(Debug)]
-pub struct StoredOrder {
-    /// Its row.
-    pub row: StoredRow,
-    /// Why it cannot be read in full, if so.
-    pub unreadable: Option<String>,
-    order: Option<std::sync::Arc<ControlOrder>>,
-}
-
-/// What came of ending an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// There is no such order.
-    Unknown,
-    /// It had ended before, and its end stays as it was.
-    Before(Timestamp),
-    /// It ends when asked.
-    Ended,
-}
 
 impl Editor {
     /// Adds an order that does not exist yet.
@@ -121,33 +100,6 @@ impl Editor {
         transaction.commit()?;
         Ok(Ending::Ended)
     }
-}
-
-impl StoredOrder {
-    fn read(stored: StoredRow) -> Self {
-        let json = serde_json::Value::Object(stored.clone()).to_string();
-        let columns = columns_of_json(Entity::ControlOrder, &json).unwrap_or_default();
-        let Change { row, unreadable, .. } = row::put(Entity::ControlOrder, &columns);
-        Self {
-            order: if let Keyed::Order(order) = row {
-                Some(order)
-            } else {
-                None
-            },
-            row: stored,
-            unreadable,
-        }
-    }
-
-    /// Whether it is in force at that instant; one that can be placed nowhere never is.
-    pub fn in_force(&self, at: Timestamp) -> bool {
-        self.order.as_ref().is_some_and(|order| order.in_force(at))
-    }
-}
-
-/// The one form in which the store writes instants.
-fn instant(instant: Timestamp) -> String {
-    format!("{instant:.3}")
 }
 
 #[cfg(test)]

@@ -2,7 +2,16 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
-use crate::domain::enterprise::{CreditRecord, Enterprise};
+use crate::{
+    domain::{
+        CreditTier,
+        enterprise::{CreditRecord, Enterprise},
+    },
+    upstream::{
+        UpstreamError,
+        edit::{Imported, OptionalColumns},
+    },
+};
 
 const SOCIAL: &str = "91110000600037341L";
 const TODAY: &str = "2026-06-01";
