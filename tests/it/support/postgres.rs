@@ -148,11 +148,14 @@ impl Postgres {
     }
 
     pub(crate) async fn session_to(&self, database: &str) -> Session {
-        let address = format!(
+        connect(&self.address(database)).await.unwrap()
+    }
+
+    fn address(&self, database: &str) -> String {
+        format!(
             "host=127.0.0.1 port={} user=postgres dbname={database}",
             self.port
-        );
-        connect(&address).await.unwrap()
+        )
     }
 
     async fn wait_until_up(&self) {
