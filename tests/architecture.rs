@@ -98,9 +98,11 @@ const RULES: [Rule; 9] = [
         crates: &[
             "arrayvec",
             "bytes",
+            "crc32fast",
             "futures_util",
             "hex",
             "jiff",
+            "lz4_flex",
             "rand",
             "ring",
             "rusqlite",

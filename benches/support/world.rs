@@ -185,7 +185,8 @@ fn tier(number: usize) -> CreditTier {
     }
 }
 
-fn enterprise(number: usize, of: usize) -> Enterprise {
+/// The enterprise of a number, of so many.
+pub(crate) fn enterprise(number: usize, of: usize) -> Enterprise {
     let credit_tier = tier(number);
     let certified = credit_tier < CreditTier::Regular;
     let day = i32::try_from(number % 365).unwrap_or_default();
@@ -202,7 +203,8 @@ fn enterprise(number: usize, of: usize) -> Enterprise {
     }
 }
 
-fn change(key: String, row: Keyed) -> Change {
+/// A change that could be read.
+pub(crate) fn change(key: String, row: Keyed) -> Change {
     Change {
         key,
         row,
@@ -218,13 +220,14 @@ fn operator_code(number: usize) -> AeoCode {
 }
 
 /// The resident set of this process in bytes.
-fn resident() -> u64 {
+pub(crate) fn resident() -> u64 {
     let statm = fs::read_to_string("/proc/self/statm").expect("a Linux kernel");
     let pages: u64 = parse(statm.split(' ').nth(1).expect("the resident pages"));
     pages * 4096
 }
 
-fn load(enterprises: usize) -> (Generation, Memory) {
+/// A generation with that many enterprises, and what it takes.
+pub(crate) fn load(enterprises: usize) -> (Generation, Memory) {
     let before = resident();
     let from = Instant::now();
     let generation = Generation::new("bench", enterprises);

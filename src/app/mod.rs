@@ -137,7 +137,7 @@ impl App {
             probes: probes::bind(settings.server.http_addr)?,
             feed: {
                 let facilitation = Arc::clone(&facilitation);
-                let policy_digest = move || policies::digest_in_force(&facilitation);
+                let policy_digest = move || policies::digest_in_force(&facilitation.policies());
                 let metrics = Arc::clone(&metrics);
                 let feed = Feed::new(settings, source, registry, status, metrics, policy_digest);
                 if accept_drift {

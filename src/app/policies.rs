@@ -73,8 +73,7 @@ pub fn read_book(directory: Option<&Path>) -> Result<PolicyBook, PoliciesError> 
 }
 
 /// The digests of the policy in force today and of the parameters, for what is kept of a replica's state.
-pub fn digest_in_force(facilitation: &Facilitation) -> String {
-    let book = facilitation.policies();
+pub fn digest_in_force(book: &PolicyBook) -> String {
     let policy = book
         .on(Date::of(Timestamp::now()))
         .map(|policy| policy.digest.as_str());

@@ -11,6 +11,7 @@ mod order;
 pub mod output;
 mod policy;
 mod serve;
+mod snapshot;
 mod status;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -64,6 +65,7 @@ enum Command {
     Enterprise(enterprise::Enterprise),
     Order(order::Order),
     Policy(policy::Policy),
+    Snapshot(snapshot::Snapshot),
     Completions(completions::Completions),
     Decide(Box<decide::Decide>),
     /// Show the state of a running server: registry, freshness, policies
@@ -97,6 +99,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Enterprise(command) => command.run(&context),
         Command::Order(command) => command.run(&context),
         Command::Policy(command) => command.run(&context),
+        Command::Snapshot(command) => command.run(&context),
         Command::Completions(command) => command.run(&context),
         Command::Decide(command) => command.run(&context),
         Command::Status => status::run(&context),

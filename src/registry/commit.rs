@@ -12,16 +12,15 @@ use foldhash::HashSet;
 
 use super::{
     digest::{self, Digest},
-    generation::{Generation, Mark, ScheduleEntry},
-    key::{CustomsKey, SocialCreditKey},
+    generation::{Generation, Mark},
+    key::CustomsKey,
     names::Names,
     orders::Rules,
+    prepare::Prepared,
     record::Record,
     row::{Change, Entity, Keyed},
 };
 use crate::domain::{
-    Date,
-    enterprise::Enterprise,
     identifier::{CustomsCode, SocialCreditCode},
     order::ControlOrder,
     recognition::Arrangement,
@@ -49,7 +48,8 @@ impl Generation {
     /// Applies whole commits that lead to `sequence`, where the store shows `mark`: requests see all of it or nothing.
     pub fn commit(&self, changes: &[Change], sequence: u64, mark: Mark) {
         let mut writer = self.writer();
-        // The rules are built before readers are asked to wait.
+        // Everything but the entries themselves is made before readers are asked to wait.
+        let mut prepared = Prepared::new(self, &mut writer, changes);
         let mut rules_touched = false;
         for change in changes {
             rules_touched |= writer.apply_rule(change);
@@ -59,9 +59,7 @@ impl Generation {
         let odd = self.commits.load(Ordering::Relaxed) + 1;
         self.commits.store(odd, Ordering::Relaxed);
         fence(Ordering::Release);
-        for change in changes {
-            self.apply(&mut writer, change);
-        }
+        prepared.apply();
         if let Some(rules) = rules {
             self.rules.store(rules);
         }
@@ -75,8 +73,8 @@ impl Generation {
         let mut writer = self.writer();
         for change in changes {
             writer.apply_rule(change);
-            self.apply(&mut writer, change);
         }
+        Prepared::new(self, &mut writer, changes).apply();
     }
 
     /// Ends a snapshot: the rows put so far are everything up to `sequence`, where the store shows `mark`.
@@ -87,163 +85,32 @@ impl Generation {
         self.sequence.store(sequence, Ordering::Release);
         writer.note(sequence, mark);
     }
+}
 
-    fn apply(&self, writer: &mut Writer, change: &Change) {
-        match &change.row {
-            Keyed::Enterprise(enterprise) => {
-                self.put_enterprise(writer, enterprise, change.unreadable.is_some());
-            }
-            Keyed::EnterpriseGone(code) => self.take_enterprise(writer, *code),
-            Keyed::Scheduled(code, scheduled) => self.schedule(writer, *code, |writer, entry| {
-                entry.unreadable.retain(|key| *key != change.key);
-                take_scheduled(writer, *code, entry, Some(scheduled.effective_from));
-                writer.digest.add(digest::scheduled(*code, *scheduled));
-                entry.changes.push(*scheduled);
-                entry.changes.sort();
-            }),
-            Keyed::ScheduledUnreadable(code) => self.schedule(writer, *code, |writer, entry| {
-                take_scheduled(writer, *code, entry, date_in(&change.key));
-                if !entry.unreadable.contains(&change.key) {
-                    entry.unreadable.push(change.key.clone());
-                }
-            }),
-            Keyed::ScheduledGone(code, date) => self.schedule(writer, *code, |writer, entry| {
-                entry.unreadable.retain(|key| *key != change.key);
-                take_scheduled(writer, *code, entry, *date);
-            }),
-            Keyed::Operator(operator) => {
-                writer.digest.add(digest::operator(operator));
-                if let Some(former) = self
-                    .operators
-                    .insert(operator.aeo_code, Arc::new(operator.clone()))
-                {
-                    writer.digest.take(digest::operator(&former));
-                }
-            }
-            Keyed::OperatorGone(code) => {
-                if let Some((_, former)) = self.operators.remove(code) {
-                    writer.digest.take(digest::operator(&former));
-                }
-            }
-            // The rules were changed in `apply_rule`.
-            Keyed::Arrangement(_)
-            | Keyed::ArrangementGone
-            | Keyed::Order(_)
-            | Keyed::OrderGone
-            | Keyed::Nowhere(_) => {}
-        }
-        let place = (change.row.entity(), change.key.clone());
-        match &change.unreadable {
-            Some(reason) => drop(writer.quarantined.insert(place, reason.clone())),
-            None if writer.quarantined.is_empty() => {}
-            None => drop(writer.quarantined.remove(&place)),
-        }
-    }
-
-    fn put_enterprise(&self, writer: &mut Writer, enterprise: &Enterprise, quarantined: bool) {
-        let key = CustomsKey::from(enterprise.customs_code);
-        writer.touch(key);
-        let social = enterprise
-            .social_credit_code
-            .map_or(SocialCreditKey::NONE, SocialCreditKey::from);
-        let former = self.enterprises.get(&key).map(|record| *record);
-        let name = match former {
-            Some(former) if writer.names.get(former.name) == enterprise.name => former.name,
-            _ => writer.names.add(&enterprise.name),
-        };
-        if let Some(former) = former {
-            self.forget(writer, enterprise.customs_code, &former);
-            if former.social_credit != social {
-                self.by_social_credit
-                    .remove_if(&former.social_credit, |_, owner| *owner == key);
-            }
-        }
-        let mut record = Record::new(social, &enterprise.credit, name);
-        record.set_scheduled(self.schedules.contains_key(&key));
-        if quarantined {
-            record.set_quarantined();
-        }
-        writer
-            .digest
-            .add(self.hash(writer, enterprise.customs_code, &record));
-        self.tiers[enterprise.credit.credit_tier.index()].fetch_add(1, Ordering::Relaxed);
-        self.enterprises.insert(key, record);
-        if social != SocialCreditKey::NONE {
-            self.by_social_credit.insert(social, key);
-        }
-    }
-
-    fn take_enterprise(&self, writer: &mut Writer, code: CustomsCode) {
-        let key = CustomsKey::from(code);
-        writer.touch(key);
-        if let Some((_, former)) = self.enterprises.remove(&key) {
-            self.forget(writer, code, &former);
-            self.by_social_credit
-                .remove_if(&former.social_credit, |_, owner| *owner == key);
-        }
-    }
-
-    /// Takes a former row out of the counts and the digest.
-    fn forget(&self, writer: &mut Writer, code: CustomsCode, former: &Record) {
-        self.tiers[former.credit().credit_tier.index()].fetch_sub(1, Ordering::Relaxed);
-        let hash = self.hash(writer, code, former);
-        writer.digest.take(hash);
-    }
-
-    #[expect(clippy::unused_self, reason = "stands beside its callers")]
-    pub(super) fn hash(&self, writer: &Writer, code: CustomsCode, record: &Record) -> digest::RowHash {
+impl Writer {
+    /// The hash of an enterprise's row.
+    pub(super) fn hash(&self, code: CustomsCode, record: &Record) -> digest::RowHash {
         let social = record.social_credit.code();
         digest::enterprise(
             code,
             social.as_ref().map(SocialCreditCode::as_str),
-            writer.names.get(record.name),
+            self.names.get(record.name),
             &record.credit(),
         )
     }
 
-    fn schedule(
-        &self,
-        writer: &mut Writer,
-        code: CustomsCode,
-        change: impl FnOnce(&mut Writer, &mut ScheduleEntry),
-    ) {
-        let key = CustomsKey::from(code);
-        let mut entry = self
-            .schedules
-            .get(&key)
-            .map(|entry| entry.clone())
-            .unwrap_or_default();
-        change(writer, &mut entry);
-        let scheduled = !entry.changes.is_empty() || !entry.unreadable.is_empty();
-        if scheduled {
-            self.schedules.insert(key, entry);
-        } else {
-            self.schedules.remove(&key);
-        }
-        if let Some(mut record) = self.enterprises.get_mut(&key) {
-            record.set_scheduled(scheduled);
+    /// Notes a row that could not be read in full, or that it can be now.
+    pub(super) fn quarantine(&mut self, change: &Change) {
+        let place = || (change.row.entity(), change.key.clone());
+        match &change.unreadable {
+            Some(reason) => drop(self.quarantined.insert(place(), reason.clone())),
+            None if self.quarantined.is_empty() => {}
+            None => drop(self.quarantined.remove(&place())),
         }
     }
-}
 
-/// The date in a scheduled tier's key, `customs_code|effective_from`.
-fn date_in(key: &str) -> Option<Date> {
-    key.split_once('|').and_then(|(_, date)| date.parse().ok())
-}
-
-fn take_scheduled(writer: &mut Writer, code: CustomsCode, entry: &mut ScheduleEntry, date: Option<Date>) {
-    entry.changes.retain(|own| {
-        let gone = Some(own.effective_from) == date;
-        if gone {
-            writer.digest.take(digest::scheduled(code, *own));
-        }
-        !gone
-    });
-}
-
-impl Writer {
     /// Notes that an enterprise changes, for the image that is being made.
-    fn touch(&mut self, key: CustomsKey) {
+    pub(super) fn touch(&mut self, key: CustomsKey) {
         if let Some(touched) = &mut self.touched {
             touched.insert(key);
         }

@@ -78,6 +78,12 @@ pub(super) struct ScheduleEntry {
     pub(super) unreadable: Vec<String>,
 }
 
+impl ScheduleEntry {
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.unreadable.is_empty()
+    }
+}
+
 /// A row that could not be read in full.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantined {

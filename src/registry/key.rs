@@ -128,13 +128,43 @@ mod tests {
         #[test]
         fn every_customs_code_comes_back(text in "[0-9A-Z]{10}") {
             let code: CustomsCode = text.parse().expect("a customs code");
-            prop_assert_eq!(CustomsKey::from(code).code(), Some(code));
+            let key = CustomsKey::from(code);
+            prop_assert_eq!(key.code(), Some(code));
+            prop_assert_eq!(CustomsKey::from_packed(key.packed()), Some(key));
         }
 
         #[test]
         fn every_social_credit_code_comes_back(text in "[0-9A-HJ-NPQRTUWXY]{18}") {
             let code: SocialCreditCode = text.parse().expect("a social credit code");
-            prop_assert_eq!(SocialCreditKey::from(code).code(), Some(code));
+            let key = SocialCreditKey::from(code);
+            prop_assert_eq!(key.code(), Some(code));
+            prop_assert_eq!(SocialCreditKey::from_words(key.0), Some(key));
+        }
+
+        #[test]
+        fn a_number_that_is_a_key_is_a_codes(packed: u64, words: [u32; 3]) {
+            if let Some(key) = CustomsKey::from_packed(packed) {
+                prop_assert_eq!(key.code().map(CustomsKey::from), Some(key));
+            }
+            // Few numbers of 96 bits are codes; with the upper bits gone more are.
+            for words in [words, [words[0], words[1], words[2] >> 7]] {
+                if let Some(key) = SocialCreditKey::from_words(words) {
+                    prop_assert_eq!(key.code().map(SocialCreditKey::from), Some(key));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_past_the_last_code_is_no_key() {
+        assert!(CustomsKey::from_packed(36_u64.pow(10) - 1).is_some());
+        assert_eq!(CustomsKey::from_packed(36_u64.pow(10)), None);
+        assert_eq!(
+            SocialCreditKey::from_words(SocialCreditKey::NONE.0),
+            Some(SocialCreditKey::NONE)
+        );
+        for (half, shift) in [(31_u128.pow(9), 0), (31_u128.pow(9), HALF), (1, 2 * HALF)] {
+            assert_eq!(SocialCreditKey::from_words(words(half << shift)), None);
         }
     }
 

@@ -16,6 +16,7 @@ pub mod image;
 mod key;
 mod names;
 mod orders;
+mod prepare;
 mod record;
 pub mod row;
 mod view;

@@ -122,7 +122,25 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn bits_are_taken_from_an_image_only_where_a_record_has_them(bits: u64, valid: bool) {
+            // Few of all numbers are a record's; with tier, flags and dates in range more are.
+            let bits = if valid { bits & 0x0001_3f5f_ffdf_ffff | 1 << TIER } else { bits };
+            if let Some(record) = Record::from_image(SocialCreditKey::NONE, bits) {
+                let mut again = Record::new(SocialCreditKey::NONE, &record.credit(), record.name);
+                if record.is_quarantined() {
+                    again.set_quarantined();
+                }
+                prop_assert_eq!(again, record);
+                prop_assert_eq!(record.image_bits(), bits);
+            }
+        }
+    }
 
     #[test]
     fn a_record_gives_back_what_went_in() {

@@ -33,6 +33,9 @@ mod registry;
 /// Policies and parameters that change while the server runs.
 mod reload;
 
+/// Images and snapshot files: of one position whatever goes on, and the commands about them.
+mod snapshot;
+
 /// The feed: what is refused, what is compared with the store, what is told of it.
 mod feed;
 /// `PostgreSQL` as the store: what its triggers log, and what a replica makes of it, whatever breaks between.

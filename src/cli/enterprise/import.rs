@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     fs::File,
-    io::{self, IsTerminal, Read},
+    io::{self, Read},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Instant,
@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use csv::ByteRecord;
 use foldhash::fast::FixedState;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::{lines::NumberedLines, rows::Header, store};
 use crate::{
@@ -110,18 +110,7 @@ fn open(file: &Path) -> io::Result<(Box<dyn Read>, ProgressBar)> {
         // A pipe has a name but no size.
         (Box::new(file), metadata.is_file().then_some(metadata.len()))
     };
-    if !io::stderr().is_terminal() {
-        return Ok((input, ProgressBar::hidden()));
-    }
-    let (bar, template) = match size {
-        Some(size) => (
-            ProgressBar::new(size),
-            "{wide_bar} {bytes} of {total_bytes}, {eta} left",
-        ),
-        None => (ProgressBar::new_spinner(), "{spinner} {bytes}, {elapsed}"),
-    };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    Ok((input, bar.with_style(style)))
+    Ok((input, output::progress(size)))
 }
 
 /// A line that is not imported, and why.

@@ -260,7 +260,7 @@ impl Generation {
             let credit = record.credit();
             tiers[credit.credit_tier.index()] += 1;
             if let Some(code) = key.code() {
-                digest.add(self.hash(&writer, code, record));
+                digest.add(writer.hash(code, record));
             }
             if record.social_credit.code().is_some() {
                 with_social_credit += 1;

@@ -174,7 +174,7 @@ fn assert_same(loaded: &Generation, original: &Generation, enterprises: u64) {
 fn what_is_written_is_what_is_read() {
     for enterprises in [0, 1, 30, 60_000] {
         let original = generation(enterprises);
-        assert!(original.quarantined_count() >= 3);
+        assert!(original.quarantined_count() >= 2);
         let (written, about_it) = encode(&original, &about(), Vec::new()).unwrap();
         let loaded = decoded(&written).unwrap();
         assert_same(&loaded.generation, &original, enterprises);
@@ -362,8 +362,6 @@ fn what_is_well_formed_but_no_image_is_inconsistent() {
         &trailer(|trailer| trailer.digest[0] ^= 1, 3),
     ))
     .unwrap();
-    let error = read::check(&other.generation)
-        .expect_err("another digest")
-        .to_string();
+    let error = other.check().expect_err("another digest").to_string();
     assert!(error.contains("have the digest"), "{error}");
 }
