@@ -10,6 +10,7 @@ mod migrate;
 mod order;
 pub mod output;
 mod policy;
+mod relay;
 mod serve;
 mod status;
 
@@ -64,6 +65,7 @@ enum Command {
     Enterprise(enterprise::Enterprise),
     Order(order::Order),
     Policy(policy::Policy),
+    Relay(relay::Relay),
     Completions(completions::Completions),
     Decide(Box<decide::Decide>),
     /// Show the state of a running server: registry, freshness, policies
@@ -97,6 +99,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Enterprise(command) => command.run(&context),
         Command::Order(command) => command.run(&context),
         Command::Policy(command) => command.run(&context),
+        Command::Relay(command) => command.run(&context),
         Command::Completions(command) => command.run(&context),
         Command::Decide(command) => command.run(&context),
         Command::Status => status::run(&context),
