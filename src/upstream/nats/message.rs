@@ -15,7 +15,7 @@ mod write;
 
 pub use self::{
     read::BadMessage,
-    write::{Packed, pack},
+    write::{Packed, TooLarge, pack},
 };
 
 use super::super::{Commit, Mark, ResyncCause};

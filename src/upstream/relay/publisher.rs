@@ -180,7 +180,7 @@ impl Publisher {
         let room = link.stream.largest_message();
         let messages: Vec<_> = pack(&last.epoch, last.sequence, commits, room).collect();
         for packed in messages {
-            let Some(packed) = packed else {
+            let Ok(packed) = packed else {
                 // Once it is applied, a snapshot leads over it.
                 warn!("a row is larger than any message may be: replicas will be given a snapshot");
                 self.owed = Some(ResyncCause::Bulk);

@@ -22,16 +22,21 @@ pub struct Packed {
     pub payload: Bytes,
 }
 
+/// A row is larger than a message may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a row is larger than any message may be")]
+pub struct TooLarge;
+
 /// Packs commits that follow on `from` into messages of at most `limit` bytes, as many commits as fit into each. A commit
 /// that fits into none is spread over several.
 ///
-/// A row that fits into no message of its own ends the packing with `None`: what stands before it can be published.
+/// A row that fits into no message of its own ends the packing: what stands before it can be published.
 pub fn pack<'a>(
     epoch: &'a str,
     from: u64,
     commits: &'a [Commit],
     limit: usize,
-) -> impl Iterator<Item = Option<Packed>> + 'a {
+) -> impl Iterator<Item = Result<Packed, TooLarge>> + 'a {
     let mut packer = Packer {
         epoch,
         from,
@@ -45,7 +50,7 @@ pub fn pack<'a>(
             return None;
         }
         let packed = packer.next_message()?;
-        ended = packed.is_none();
+        ended = packed.is_err();
         Some(packed)
     })
 }
@@ -61,8 +66,8 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    /// The next message; `None` at the end, `Some(None)` for a row that is too large.
-    fn next_message(&mut self) -> Option<Option<Packed>> {
+    /// The next message; `None` at the end.
+    fn next_message(&mut self) -> Option<Result<Packed, TooLarge>> {
         while self
             .commits
             .first()
@@ -111,7 +116,10 @@ impl Packer<'_> {
         body[open_at] = u8::from(open);
         body[count_at..count_at + 4].copy_from_slice(&length(count).to_le_bytes());
         let payload = seal(&body);
-        Some((payload.len() <= self.limit).then(|| Packed {
+        if payload.len() > self.limit {
+            return Some(Err(TooLarge));
+        }
+        Some(Ok(Packed {
             from,
             to: self.from,
             fingerprint: last.map_or(0, LogEntry::fingerprint),
