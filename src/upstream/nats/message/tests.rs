@@ -204,7 +204,7 @@ fn a_row_that_fits_into_no_message_ends_the_packing_after_what_stands_before_it(
         let packed: Vec<_> = pack("epoch", 7, commits, 1_000).collect();
         packed
             .into_iter()
-            .map(|packed| packed.map(|packed| packed.to))
+            .map(|packed| packed.ok().map(|packed| packed.to))
             .collect::<Vec<_>>()
     };
     let small = commit(8, noise(100));
