@@ -97,8 +97,10 @@ const RULES: [Rule; 9] = [
         own: &["domain", "metrics", "registry"],
         crates: &[
             "arrayvec",
+            "async_nats",
             "bytes",
             "crc32fast",
+            "foldhash",
             "futures_util",
             "hex",
             "jiff",
@@ -108,6 +110,7 @@ const RULES: [Rule; 9] = [
             "rusqlite",
             "rustls",
             "rustls_native_certs",
+            "serde",
             "serde_json",
             "smallvec",
             "thiserror",

@@ -23,6 +23,7 @@ use crate::{
         follower::{FileStart, Follower, FollowerSettings},
         guard::DriftLimits,
         postgres::TlsFiles,
+        relay::Publisher,
         source::{Source, SourceSettings},
         status::FeedStatus,
     },
@@ -37,6 +38,7 @@ const RESYNCS: usize = 1;
 #[derive(Debug)]
 pub(super) struct Feed {
     source: Source,
+    publisher: Option<Publisher>,
     settings: FollowerSettings,
     compare_interval: Duration,
     snapshot_interval: Duration,
@@ -55,6 +57,8 @@ pub fn source_settings(settings: &Settings) -> SourceSettings {
             certificate: settings.upstream.tls_certificate_file.clone(),
             key: settings.upstream.tls_key_file.clone(),
         },
+        credentials_file: settings.upstream.credentials_file.clone(),
+        nats_prefix: settings.upstream.nats_prefix.clone(),
     }
 }
 
@@ -71,6 +75,7 @@ impl Feed {
         let upstream = &settings.upstream;
         Self {
             source,
+            publisher: None,
             settings: FollowerSettings {
                 min_enterprises: upstream.min_enterprises,
                 change_log_retention: upstream.change_log_retention.get(),
@@ -100,6 +105,12 @@ impl Feed {
         self
     }
 
+    /// Publishes whatever is applied, before it is.
+    pub(super) fn publishing(mut self, publisher: Publisher) -> Self {
+        self.publisher = Some(publisher);
+        self
+    }
+
     /// Runs each part on a thread of its own, because it blocks on files, until `stop` turns true; the last snapshot file
     /// is written when the follower has ended.
     pub(super) fn run(
@@ -108,6 +119,7 @@ impl Feed {
     ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + use<>> {
         let Self {
             source,
+            publisher,
             settings,
             compare_interval,
             snapshot_interval,
@@ -142,9 +154,11 @@ impl Feed {
                 metrics,
                 ..
             } = keeper;
-            Follower::new(source, registry, status, metrics, settings, file)
-                .run(resyncs, stop)
-                .await;
+            let mut follower = Follower::new(source, registry, status, metrics, settings, file);
+            if let Some(publisher) = publisher {
+                follower = follower.publishing(publisher);
+            }
+            follower.run(resyncs, stop).await;
             ended.send_replace(true);
         })?;
         Ok(async move {

@@ -9,6 +9,7 @@ pub mod feed;
 pub mod health;
 pub mod policies;
 pub mod probes;
+pub mod relay;
 pub mod secret;
 pub mod server;
 pub mod settings;

@@ -10,6 +10,7 @@ mod migrate;
 mod order;
 pub mod output;
 mod policy;
+mod relay;
 mod serve;
 mod snapshot;
 mod status;
@@ -66,6 +67,7 @@ enum Command {
     Order(order::Order),
     Policy(policy::Policy),
     Snapshot(snapshot::Snapshot),
+    Relay(relay::Relay),
     Completions(completions::Completions),
     Decide(Box<decide::Decide>),
     /// Show the state of a running server: registry, freshness, policies
@@ -100,6 +102,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Order(command) => command.run(&context),
         Command::Policy(command) => command.run(&context),
         Command::Snapshot(command) => command.run(&context),
+        Command::Relay(command) => command.run(&context),
         Command::Completions(command) => command.run(&context),
         Command::Decide(command) => command.run(&context),
         Command::Status => status::run(&context),

@@ -7,6 +7,7 @@
 //!     +-- snapshot file at start ---------------------+      <----- refused: last good stays +  +-------------+
 //! ```
 
+mod publish;
 mod report;
 mod start;
 
@@ -22,6 +23,7 @@ use tracing::{error, info, warn};
 use super::{
     Asked, Commit, Found, MAX_COMMIT_IN_PLACE, ResyncCause, UpstreamError,
     guard::{Drift, DriftGuard, DriftLimits},
+    relay::Publisher,
     source::Source,
     status::FeedStatus,
 };
@@ -93,6 +95,8 @@ enum Next {
 #[derive(Debug)]
 pub struct Follower {
     source: Source,
+    /// Where this is a relay's.
+    publisher: Option<Publisher>,
     registry: Arc<Registry>,
     status: Arc<FeedStatus>,
     metrics: Arc<Metrics>,
@@ -132,6 +136,7 @@ impl Follower {
         });
         Self {
             source,
+            publisher: None,
             registry,
             status,
             metrics,
@@ -191,6 +196,7 @@ impl Follower {
             });
             if let Some(asked) = snapshot.confirmed {
                 self.put_in_force(asked)?;
+                self.publish_head(asked).await?;
                 return Ok(Next::News);
             }
         }
@@ -208,6 +214,9 @@ impl Follower {
         match look.found {
             Found::Nothing => {}
             Found::Commits(commits) => {
+                if self.candidate.is_none() {
+                    self.publish(&held, &commits).await?;
+                }
                 for commit in &commits {
                     if let Some(cause) = self.apply(&held, commit)? {
                         return Ok(self.resync(cause));
@@ -234,6 +243,7 @@ impl Follower {
             } else {
                 self.confirm(asked);
             }
+            self.publish_head(asked).await?;
         }
         Ok(next)
     }
@@ -306,6 +316,9 @@ impl Follower {
         self.file = None;
         (self.snapshots, self.refusals) = (0, 0);
         let position = generation.position();
+        if let Some(publisher) = &mut self.publisher {
+            publisher.replaced(cause);
+        }
         let former = self.registry.replace(Arc::clone(&generation));
         self.in_force(&generation);
         self.confirm(asked);

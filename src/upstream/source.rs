@@ -1,10 +1,10 @@
 //! The stores that feed the registry, behind one vocabulary: snapshot, poll, changed.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use tokio::sync::oneshot;
 
-use super::{Look, Place, Snapshot, UpstreamError, history::History, postgres, sqlite};
+use super::{Look, Place, Snapshot, UpstreamError, history::History, nats, postgres, sqlite};
 use crate::registry::Position;
 
 /// A store that feeds the registry.
@@ -14,6 +14,8 @@ pub enum Source {
     Sqlite(sqlite::Reader),
     /// A `PostgreSQL` database; boxed because it is large beside the others.
     Postgres(Box<postgres::Reader>),
+    /// NATS `JetStream`, fed by a relay.
+    Nats(Box<nats::Reader>),
 }
 
 /// How a store is reached.
@@ -29,6 +31,10 @@ pub struct SourceSettings {
     pub timeout: Duration,
     /// Certificates, where a store is reached over TLS.
     pub tls: postgres::TlsFiles,
+    /// NATS credentials; empty is none.
+    pub credentials_file: PathBuf,
+    /// The beginning of the names of NATS streams, buckets and subjects.
+    pub nats_prefix: String,
 }
 
 impl SourceSettings {
@@ -46,6 +52,8 @@ impl SourceSettings {
             heartbeat_interval,
             timeout,
             tls,
+            credentials_file: _,
+            nats_prefix: _,
         } = self.clone();
         postgres::Settings {
             url,
@@ -53,6 +61,20 @@ impl SourceSettings {
             heartbeat_interval,
             timeout,
             tls,
+        }
+    }
+
+    /// As the reader of NATS takes them, and a relay's publisher.
+    pub fn nats(&self, url: &str) -> nats::NatsSettings {
+        let file = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
+        nats::NatsSettings {
+            url: url.to_owned(),
+            prefix: self.nats_prefix.clone(),
+            timeout: self.timeout,
+            heartbeat_interval: self.heartbeat_interval,
+            credentials_file: file(&self.credentials_file),
+            tls_ca_file: file(&self.tls.ca),
+            tls_client: file(&self.tls.certificate).zip(file(&self.tls.key)),
         }
     }
 }
@@ -69,6 +91,11 @@ impl Source {
             "postgres" | "postgresql" => Ok(Self::Postgres(Box::new(postgres::Reader::new(
                 settings.postgres(),
             )?))),
+            "nats" | "tls" => {
+                let nats = settings.nats(&settings.url);
+                nats.check()?;
+                Ok(Self::Nats(Box::new(nats::Reader::new(nats))))
+            }
             _ => Err(UpstreamError::Unsupported(format!(
                 "upstream.url: no store of the kind {scheme:?}; there are sqlite://, postgres:// and nats://"
             ))),
@@ -79,7 +106,7 @@ impl Source {
     pub fn prepare(&self) -> Result<(), UpstreamError> {
         match self {
             Self::Sqlite(reader) => reader.path().open_or_create().map(drop),
-            Self::Postgres(_) => Ok(()),
+            Self::Postgres(_) | Self::Nats(_) => Ok(()),
         }
     }
 
@@ -88,6 +115,7 @@ impl Source {
         match self {
             Self::Sqlite(_) => "sqlite",
             Self::Postgres(_) => "postgres",
+            Self::Nats(_) => "nats",
         }
     }
 
@@ -96,6 +124,7 @@ impl Source {
         match self {
             Self::Sqlite(reader) => Some(History::Sqlite(sqlite::History::new(reader.path().clone()))),
             Self::Postgres(reader) => Some(History::Postgres(reader.history())),
+            Self::Nats(_) => None,
         }
     }
 
@@ -104,6 +133,7 @@ impl Source {
         match self {
             Self::Sqlite(reader) => Some(StoreRows::Sqlite(reader.path().clone())),
             Self::Postgres(reader) => Some(StoreRows::Postgres(reader.settings().clone())),
+            Self::Nats(_) => None,
         }
     }
 
@@ -112,6 +142,7 @@ impl Source {
         match self {
             Self::Sqlite(reader) => reader.snapshot(),
             Self::Postgres(reader) => reader.snapshot().await,
+            Self::Nats(reader) => reader.snapshot().await,
         }
     }
 
@@ -120,6 +151,7 @@ impl Source {
         match self {
             Self::Sqlite(reader) => reader.poll(place, most),
             Self::Postgres(reader) => reader.poll(place, most).await,
+            Self::Nats(reader) => reader.poll(place, most).await,
         }
     }
 
@@ -128,6 +160,7 @@ impl Source {
         match self {
             Self::Sqlite(reader) => tokio::time::sleep(reader.poll_interval()).await,
             Self::Postgres(reader) => reader.changed().await,
+            Self::Nats(reader) => reader.changed().await,
         }
     }
 
@@ -136,6 +169,8 @@ impl Source {
         match self {
             Self::Sqlite(reader) => reader.trim(retention),
             Self::Postgres(reader) => reader.trim(retention).await,
+            // Relays drop what stands before the older of the two snapshots.
+            Self::Nats(_) => Ok(0),
         }
     }
 }

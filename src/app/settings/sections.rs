@@ -66,7 +66,8 @@ pub struct UpstreamSettings {
     pub max_drift_ppm: u64,
     /// Movements of a credit tier up to this number of enterprises are never drift.
     pub max_drift_rows: u64,
-    /// Time between two snapshot files in the data directory; one is also written at stop.
+    /// Time between two snapshot files in the data directory (one is also written at stop), and between two snapshots that
+    /// a relay puts into NATS.
     pub snapshot_interval: Span,
     /// Time between two comparisons of this replica's digest with the store's.
     pub compare_interval: Span,

@@ -59,6 +59,9 @@ impl Follower {
             Err(problem) => problem,
         };
         self.status.tell(|told| told.last_error = problem.to_string());
+        if let Some(publisher) = &self.publisher {
+            publisher.silence();
+        }
         match problem {
             StepError::Upstream(problem) => {
                 if self.failures == 0 {

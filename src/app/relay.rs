@@ -1,0 +1,83 @@
+//! Wiring of `greenlane relay`: a follower with its own registry, and a publisher behind it. It decides nothing and serves
+//! nobody.
+
+use std::sync::Arc;
+
+use anyhow::ensure;
+use tokio::sync::watch;
+use tracing::info;
+
+use super::{
+    feed::{self, Feed},
+    settings::{Settings, StoreUrl},
+};
+use crate::{
+    metrics::Metrics,
+    registry::Registry,
+    upstream::{
+        relay::{Publisher, RelaySettings},
+        source::Source,
+        status::FeedStatus,
+    },
+};
+
+/// A relay, ready to run.
+#[derive(Debug)]
+pub struct Relay {
+    feed: Feed,
+    from: StoreUrl,
+    to: StoreUrl,
+}
+
+impl Relay {
+    /// A relay from the store of these settings to NATS; connects to neither yet. The first state of the store may be taken
+    /// whatever the drift.
+    pub fn build(settings: &Settings, to: &StoreUrl, accept_drift: bool) -> anyhow::Result<Self> {
+        let from = feed::source_settings(settings);
+        let source = Source::open(&from)?;
+        ensure!(
+            source.kind() != "nats",
+            "--from must be a store: NATS is what a relay feeds"
+        );
+        let nats = from.nats(to.expose());
+        nats.check()?;
+        let publisher = Publisher::new(RelaySettings {
+            to: nats,
+            from,
+            folder: settings.server.data_dir.clone(),
+            snapshot_interval: settings.upstream.snapshot_interval.get(),
+        });
+        let (registry, metrics) = (Arc::new(Registry::default()), Arc::new(Metrics::default()));
+        let status = Arc::new(FeedStatus::new(source.kind()));
+        let mut feed =
+            Feed::new(settings, source, registry, status, metrics, String::new).publishing(publisher);
+        if accept_drift {
+            feed = feed.accepting_drift();
+        }
+        Ok(Self {
+            feed,
+            from: settings.upstream.url.clone(),
+            to: to.clone(),
+        })
+    }
+
+    /// Publishes until `stop` completes.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self { feed, from, to } = self;
+        let stopping = watch::Sender::new(false);
+        let running = feed.run(stopping.subscribe())?;
+        tokio::pin!(running);
+        info!(%from, %to, "relaying");
+        tokio::select! {
+            () = stop => {}
+            ended = &mut running => {
+                ended?;
+                anyhow::bail!("the relay ended by itself");
+            }
+        }
+        stopping.send_replace(true);
+        running.await?;
+        info!("stopped");
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! NATS `JetStream` as an upstream store: a stream of changes and an object store of snapshots, fed by `greenlane relay`.
+//!
+//! ```text
+//! stream    GREENLANE_REGISTRY   subject greenlane.registry.changes   runs of whole commits, resets
+//! bucket    greenlane-registry   snapshot-<epoch>-<sequence>-<digest> the bytes of a snapshot file
+//! core NATS greenlane.registry.head    where does the store stand, and when was that so?   answered by relays, not kept
+//!           greenlane.registry.permit  may I fetch a snapshot now?                         answered by relays, not kept
+//! ```
+//!
+//! **Invariants:** what a relay answers counts from when it asked the store, by its own clocks; a replica adds that age to
+//! its own. A run of the stream is applied only where its first row follows on the last one applied.
+
+mod connection;
+mod deliveries;
+mod fetch;
+pub mod head;
+pub mod message;
+pub mod object;
+mod questions;
+mod reader;
+pub mod snapshot_file;
+mod stream;
+
+pub use self::{
+    connection::{NatsSettings, connect},
+    reader::Reader,
+    stream::{Appended, Extent, Last, Stream},
+};
+
+use super::UpstreamError;
+
+/// What everything is called, after its beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    prefix: String,
+}
+
+impl Names {
+    /// Names that begin so: letters, digits, `-` and `_`.
+    pub fn new(prefix: &str) -> Result<Self, UpstreamError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if prefix.is_empty() || prefix.len() > 64 || !prefix.chars().all(allowed) {
+            return Err(UpstreamError::Unsupported(format!(
+                "upstream.nats_prefix: {prefix:?} must be 1-64 letters, digits, - or _"
+            )));
+        }
+        Ok(Self {
+            prefix: prefix.to_owned(),
+        })
+    }
+
+    /// The stream of changes.
+    pub fn stream(&self) -> String {
+        format!("{}_REGISTRY", self.prefix.to_ascii_uppercase())
+    }
+
+    /// The stream's one subject.
+    pub fn changes(&self) -> String {
+        format!("{}.registry.changes", self.prefix)
+    }
+
+    /// The object store's bucket.
+    pub fn bucket(&self) -> String {
+        format!("{}-registry", self.prefix)
+    }
+
+    /// The stream that `JetStream` keeps the bucket in.
+    pub fn bucket_stream(&self) -> String {
+        format!("OBJ_{}", self.bucket())
+    }
+
+    /// Where relays are asked for the head.
+    pub fn head(&self) -> String {
+        format!("{}.registry.head", self.prefix)
+    }
+
+    /// Where relays are asked for permission to fetch a snapshot.
+    pub fn permit(&self) -> String {
+        format!("{}.registry.permit", self.prefix)
+    }
+
+    /// Where one relay is told that a fetch has ended.
+    pub fn permit_back(&self, relay: &str) -> String {
+        format!("{}.registry.permit.{relay}", self.prefix)
+    }
+}
+
+/// A failure of NATS, in words that name what was tried.
+fn unavailable(what: &str, error: impl std::fmt::Display) -> UpstreamError {
+    UpstreamError::Unavailable(format!("nats: {what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_begin_with_the_prefix_and_a_wild_one_is_refused() {
+        let names = Names::new("greenlane").unwrap();
+        assert_eq!(names.stream(), "GREENLANE_REGISTRY");
+        assert_eq!(names.changes(), "greenlane.registry.changes");
+        assert_eq!(names.bucket(), "greenlane-registry");
+        for wild in ["", "a.b", "a b", "a>", "*", "ü", &"a".repeat(65)] {
+            assert!(Names::new(wild).is_err(), "{wild}");
+        }
+    }
+}
