@@ -11,13 +11,12 @@ import os
 from harness import Server, eventually, pb
 from oracle.digest import COLUMNS, TIERS, digest
 
-LONG = os.environ.get("GREENLANE_LONG", "0") not in ("", "0")
 OFFICE = "0202"
 
 
-def size(name: str, default: int, long: int) -> int:
-    """How much a test does: the variable GREENLANE_<NAME>, else by whether this is the long run."""
-    return int(os.environ.get(f"GREENLANE_{name}", long if LONG else default))
+def size(name: str, default: int) -> int:
+    """How much a test does: the variable GREENLANE_<NAME>, as tests/long.sh sets it, or a size for every day."""
+    return int(os.environ.get(f"GREENLANE_{name}", default))
 
 
 def code(tier: str, number: int) -> str:
@@ -132,5 +131,5 @@ def tier_name(number: int) -> str:
     return pb.CreditTier.Name(number).removeprefix("CREDIT_TIER_")
 
 
-__all__ = ["COLUMNS", "LONG", "TIERS", "assert_same", "caught_up", "code", "decide", "declare", "digest", "fill",
+__all__ = ["COLUMNS", "TIERS", "assert_same", "caught_up", "code", "decide", "declare", "digest", "fill",
            "following", "is_sqlite", "seconds", "size", "still", "tier_name", "transaction"]

@@ -249,7 +249,7 @@ def test_a_row_changed_past_the_log_is_found_by_the_regular_comparison(tmp_path,
 
 def test_comparisons_in_the_midst_of_writes_raise_no_false_alarm(tmp_path):
     with Postgres() as postgres, following(tmp_path, postgres, settings=SETTINGS) as server:
-        with writing(postgres.url, size("COMPARED_WRITES", 600, 20_000)) as done:
+        with writing(postgres.url, size("COMPARED_WRITES", 600)) as done:
             asked, writers = 0, None
             while writers is None:
                 server.signal(signal.SIGUSR1)

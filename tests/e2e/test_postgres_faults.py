@@ -20,10 +20,10 @@ from postgres_server import Pooler, Postgres
 from witness import ADVANCED, Witness
 from writers import writing
 
-WRITES = size("POSTGRES_WRITES", 5_000, 50_000)
-CUT_SECONDS = size("CUT_SECONDS", 8, 60)
-PROPAGATION_SECONDS = size("PROPAGATION_SECONDS", 3, 30)
-FLEET_ENTERPRISES = size("FLEET_ENTERPRISES", 20_000, 1_000_000)
+WRITES = size("POSTGRES_WRITES", 5_000)
+CUT_SECONDS = size("CUT_SECONDS", 8)
+PROPAGATION_SECONDS = size("PROPAGATION_SECONDS", 3)
+FLEET_ENTERPRISES = size("FLEET_ENTERPRISES", 20_000)
 SETTINGS = {"upstream.heartbeat_interval": "100ms", "upstream.timeout": "1s"}
 LOGGED = "SELECT entity, count(*) FROM change_log WHERE sequence > ? GROUP BY entity"
 

@@ -18,8 +18,8 @@ from harness import Server, eventually, pb, shifted_clock
 from postgres_server import Postgres
 from witness import ADVANCED, DISCREDITED, Witness
 
-ENTERPRISES = size("FILE_ENTERPRISES", 20_000, 1_000_000)
-KILLS = size("FILE_KILLS", 8, 200)
+ENTERPRISES = size("FILE_ENTERPRISES", 20_000)
+KILLS = size("FILE_KILLS", 8)
 RELIEF = 2.0
 SETTINGS = {"freshness.relief_max_age": "2s", "upstream.heartbeat_interval": "100ms", "upstream.timeout": "1s"}
 REGISTER = (("ADVANCED_CERTIFIED", 10), ("REGULAR", 1_000), ("DISCREDITED", 10))

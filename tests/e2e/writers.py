@@ -18,7 +18,7 @@ import sys
 import time
 
 import psycopg
-from psycopg.errors import DeadlockDetected, IntegrityError, SerializationFailure
+from psycopg.errors import CardinalityViolation, DeadlockDetected, IntegrityError, SerializationFailure
 
 TIERS = ["ADVANCED_CERTIFIED", "CERTIFIED", "REGULAR", "DISCREDITED", "SERIOUSLY_DISCREDITED"]
 CUSTOMS = [f"77019{n:05d}" for n in range(500)]
@@ -151,7 +151,7 @@ def transact(connection, statements: Statements, counts: collections.Counter, mo
             counts["statements"] += 1
             try:
                 statements.run(connection)
-            except IntegrityError:
+            except (CardinalityViolation, IntegrityError):
                 counts["refused"] += 1
                 if not savepoint:
                     break
