@@ -257,7 +257,7 @@ class Pooler:
         (folder / "pgbouncer.ini").write_text(
             f"[databases]\npostgres = host=127.0.0.1 port={self.postgres.port} dbname=postgres\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
-            f"auth_type = trust\nauth_file = {folder}/users.txt\npool_mode = transaction\ndefault_pool_size = 5\n"
+            f"auth_type = trust\nauth_file = {folder}/users.txt\npool_mode = transaction\ndefault_pool_size = 2\n"
             "ignore_startup_parameters = extra_float_digits,options\n")
         tied = ["setpriv", "--pdeathsig", "TERM"]
         if USER:

@@ -14,9 +14,10 @@ import time
 
 import pytest
 
-from feed import assert_same, code, decide, fill, following, size
+from feed import assert_same, code, decide, declare, fill, following, size, tier_name, transaction
 from harness import Server, eventually, pb
 from postgres_server import Pooler, Postgres
+from test_store_triggers import KEYS
 from witness import ADVANCED, Witness
 from writers import writing
 
@@ -50,11 +51,32 @@ def nothing_was_missed_or_doubled(server, first: int):
     assert server.metric("greenlane_upstream_resyncs_total") == 1, "it began anew instead of going on"
 
 
+def rows(sql) -> dict[tuple[str, str], dict]:
+    """Every row of the registry tables by table and key, in the form of the log."""
+    sql.execute("SET timezone = 'UTC'")
+    return {(table, "|".join(row[column] for column in KEYS[table])): row for table in KEYS
+            for row, in sql.execute(f"SELECT to_jsonb(t) FROM {table} t").fetchall()}
+
+
+def replayed(sql, state: dict, first: int) -> dict:
+    """What the log makes of that state."""
+    state = dict(state)
+    for entity, key, op, row in sql.execute(
+            'SELECT entity, key, op, "row" FROM change_log WHERE sequence > ? ORDER BY sequence', (first,)).fetchall():
+        if op == "DELETE":
+            state.pop((entity, key), None)
+        else:
+            state[entity, key] = row
+    return state
+
+
 def test_every_write_arrives_once_though_postgresql_is_killed_and_crashes_meanwhile(tmp_path, postgres, capsys):
     # So many rows move here that the guard would rightly object.
     settings = SETTINGS | {"upstream.max_drift_rows": "1000000"}
     with following(tmp_path, postgres, settings=settings) as server:
         first = server.status().registry_version.sequence
+        with contextlib.closing(postgres.connect()) as sql:
+            before = rows(sql)
         with Witness(server, relief=300.0) as witness, writing(postgres.url, WRITES) as done:
             for share, fault in ((0.25, postgres.kill9), (0.5, postgres.crash), (0.75, postgres.kill9)):
                 eventually(lambda: head(postgres) > first + WRITES * share / 2, 300, "the writers get on")
@@ -65,10 +87,62 @@ def test_every_write_arrives_once_though_postgresql_is_killed_and_crashes_meanwh
             counts = done()
             last = assert_same(server)
         nothing_was_missed_or_doubled(server, first)
+        with contextlib.closing(postgres.connect()) as sql:
+            assert rows(sql) == replayed(sql, before, first), "the log does not lead to what the tables hold"
         assert counts["connections lost"] >= 3 and counts["ROLLBACK"] and counts["rolled back to a savepoint"]
         assert server.metric("greenlane_upstream_errors_total") > 0
     with capsys.disabled():
         print(f"\n{dict(counts)} by three writers made {last - first} changes over two kills and a crash; {witness}")
+
+
+def test_two_interleaved_transactions_arrive_whole_and_what_is_rolled_back_never_does(tmp_path, postgres):
+    """Two enterprises change places all the time, one statement each: no answer may see both of one tier."""
+    update = "UPDATE enterprise SET credit_tier = ? WHERE customs_code = ?"
+    pair = code("ADVANCED_CERTIFIED", 1), code("DISCREDITED", 1)
+    tiers = ["ADVANCED_CERTIFIED", "DISCREDITED"]
+    ended, rolled_back = threading.Event(), 0
+
+    def interleave():
+        """Writes what would break the rule, partly to a savepoint, and takes all of it back."""
+        nonlocal rolled_back
+        with contextlib.closing(postgres.connect()) as sql:
+            while not ended.is_set():
+                sql.execute("BEGIN")
+                sql.execute(update, ("REGULAR", pair[0]))
+                sql.execute("SAVEPOINT s")
+                sql.execute(update, ("REGULAR", pair[1]))
+                sql.execute("ROLLBACK TO s")
+                sql.execute("DELETE FROM enterprise WHERE customs_code = ?", (pair[1],))
+                sql.execute("ROLLBACK")
+                rolled_back += 1
+
+    with following(tmp_path, postgres, settings=SETTINGS) as server:
+        first = server.status().registry_version.sequence
+        request = declare(pair[0])
+        request.parties.add(role=pb.PARTY_ROLE_CONSIGNOR, customs_code=pair[1])
+        other = threading.Thread(target=interleave)
+        other.start()
+        try:
+            with contextlib.closing(postgres.connect()) as sql:
+                for _ in range(60):
+                    tiers.reverse()
+                    with transaction(sql):
+                        sql.execute(update, (tiers[0], pair[0]))
+                        sql.execute("SAVEPOINT s")
+                        sql.execute(update, ("REGULAR", pair[1]))
+                        sql.execute("ROLLBACK TO s")
+                        sql.execute(update, (tiers[1], pair[1]))
+                    request.min_registry_version.CopyFrom(server.version(sql))
+                    for _ in range(5):
+                        decision = server.facilitation.Decide(request, timeout=5).decision
+                        assert [tier_name(party.registered_tier) for party in decision.parties] == tiers
+        finally:
+            ended.set()
+            other.join()
+        assert_same(server)
+        nothing_was_missed_or_doubled(server, first)
+        assert server.metric("greenlane_upstream_changes_total") == 120
+    assert rolled_back > 10
 
 
 def test_a_cut_without_a_fin_makes_answers_stale_on_time_and_fresh_again(tmp_path, postgres, capsys):
@@ -125,6 +199,10 @@ def test_changes_arrive_where_no_notification_passes(tmp_path, postgres, capsys)
                     eventually(lambda: server.status().registry_version == version, 5, "the change")
                     waits.append(time.monotonic() - committed)
             assert_same(server)
+            # Others share the pooler's connections to the server, and whatever is left behind on them.
+            for number in range(3):
+                with Server(tmp_path / str(number), settings, upstream=postgres) as another:
+                    assert_same(another)
     with capsys.disabled():
         print(f"\nbehind a transaction pooler changes took {statistics.median(waits) * 1000:.0f} ms (median)")
 
@@ -190,6 +268,14 @@ def test_a_fleet_that_starts_cold_takes_at_most_four_snapshots_at_once(tmp_path,
         digests = {server.status().digest for server in fleet}
         assert len(digests) == 1
         assert_same(fleet[-1])
+        # Each has its file now: the next start asks the database for nothing but what is new.
+        for server in fleet:
+            server.stop()
+        for server in fleet:
+            server.start(wait=False)
+        for server in fleet:
+            server.wait_ready(300)
+            assert server.metric("greenlane_upstream_resyncs_total") == 0
     finally:
         ended.set()
         watcher.join()

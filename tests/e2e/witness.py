@@ -40,7 +40,7 @@ class Witness(threading.Thread):
     # --- what the test knows -------------------------------------------------------------------
 
     def away(self):
-        """From now on the store answers nobody."""
+        """From now on the store answers nobody, or confirms no longer what is in force."""
         self.outages.append([time.monotonic(), None])
 
     def back(self):
