@@ -222,7 +222,7 @@ def is_found_and_repaired(server):
     eventually(lambda: server.metric("greenlane_upstream_digest_mismatches_total") > 0, 20, "a mismatch")
     eventually(lambda: decide(server, code("DISCREDITED", 1)).credit_tier == pb.CREDIT_TIER_REGULAR, 20, "a repair")
     assert server.metric("greenlane_upstream_resyncs_total", cause="mismatch") == 1
-    assert "digest" in server.log.read_text()
+    assert "digest mismatch" in server.log.read_text().lower()
     assert_same(server)
 
 
