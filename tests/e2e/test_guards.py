@@ -12,9 +12,9 @@ import time
 
 import pytest
 
-from feed import (assert_same, caught_up, code, decide, digest, fill, following, is_sqlite, size, tier_name,
-                  transaction)
-from harness import Server, eventually, pb
+from feed import (UNGUARDED, assert_same, caught_up, code, decide, digest, fill, following, is_sqlite, size,
+                  tier_name, transaction)
+from harness import eventually, pb
 from postgres_server import Postgres
 from witness import ADVANCED, Witness
 from writers import writing
@@ -250,7 +250,7 @@ def test_a_row_changed_past_the_log_is_found_by_the_regular_comparison(tmp_path,
 
 
 def test_comparisons_in_the_midst_of_writes_raise_no_false_alarm(tmp_path):
-    with Postgres() as postgres, following(tmp_path, postgres, settings=SETTINGS) as server:
+    with Postgres() as postgres, following(tmp_path, postgres, settings=SETTINGS | UNGUARDED) as server:
         with writing(postgres.url, size("COMPARED_WRITES", 600)) as done:
             asked, writers = 0, None
             while writers is None:

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from feed import assert_same, code, decide, declare, fill, following, size, tier_name, transaction
+from feed import (UNGUARDED, assert_same, code, decide, declare, fill, following, size, tier_name, transaction)
 from harness import Server, eventually, pb
 from postgres_server import Pooler, Postgres
 from test_store_triggers import KEYS
@@ -71,9 +71,7 @@ def replayed(sql, state: dict, first: int) -> dict:
 
 
 def test_every_write_arrives_once_though_postgresql_is_killed_and_crashes_meanwhile(tmp_path, postgres, capsys):
-    # So many rows move here that the guard would rightly object.
-    settings = SETTINGS | {"upstream.max_drift_rows": "1000000"}
-    with following(tmp_path, postgres, settings=settings) as server:
+    with following(tmp_path, postgres, settings=SETTINGS | UNGUARDED) as server:
         first = server.status().registry_version.sequence
         with contextlib.closing(postgres.connect()) as sql:
             before = rows(sql)
@@ -147,8 +145,8 @@ def test_two_interleaved_transactions_arrive_whole_and_what_is_rolled_back_never
 
 def test_a_cut_without_a_fin_makes_answers_stale_on_time_and_fresh_again(tmp_path, postgres, capsys):
     relief, expiry = (5.0, 30.0) if CUT_SECONDS >= 60 else (2.0, 5.0)
-    settings = SETTINGS | {"freshness.relief_max_age": f"{relief:.0f}s", "freshness.decision_max_age": f"{expiry:.0f}s"}
-    with following(tmp_path, postgres, settings=settings) as server:
+    limits = {"freshness.relief_max_age": f"{relief:.0f}s", "freshness.decision_max_age": f"{expiry:.0f}s"}
+    with following(tmp_path, postgres, settings=SETTINGS | UNGUARDED | limits) as server:
         first = server.status().registry_version.sequence
         with Witness(server, relief, expiry) as witness, writing(postgres.url, 300) as done:
             with witness.outage(postgres.freeze, postgres.thaw):

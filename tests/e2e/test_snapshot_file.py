@@ -41,6 +41,12 @@ def verified(server, path=None) -> bool:
     return done.returncode == 0
 
 
+def refusals(server, cause: str) -> float:
+    with contextlib.suppress(OSError):  # it does not listen yet
+        return server.metric("greenlane_upstream_refusals_total", cause=cause)
+    return 0.0
+
+
 def first_answer(server) -> float:
     """Starts the server; gives the seconds until it first decides."""
     begun = time.monotonic()
@@ -172,7 +178,7 @@ def test_a_damaged_file_is_refused_loudly_and_the_store_is_read(tmp_path, stoppe
     assert not verified(server)
     with server.start():
         assert_same(server)
-        assert server.metric("greenlane_upstream_refusals_total", cause="torn") == 1
+        assert refusals(server, "torn") == 1
         assert server.metric("greenlane_upstream_resyncs_total", cause="first") == 1
         assert "ERROR" in server.log.read_text()
         server.stop()
@@ -185,7 +191,7 @@ def test_a_damaged_file_is_no_ground_to_decide_on_while_upstream_is_away(tmp_pat
         postgres.stop()
         flip(snapshot(server), 0.7)
         server.start(wait=False)
-        eventually(lambda: server.log.exists() and "refused" in server.log.read_text().lower(), 10, "a refusal")
+        eventually(lambda: refusals(server, "torn") == 1, 10, "a refusal")
         time.sleep(1.5)  # well past the moment at which a whole one is put in force
         assert server.status().state == pb.REGISTRY_STATE_LOADING
         with pytest.raises(grpc.RpcError) as caught:
@@ -204,7 +210,7 @@ def test_a_file_of_another_store_is_refused_as_foreign(tmp_path, stopped):
         server.start()
         assert_same(server)
         assert not decide(server, code("REGULAR", 500)).parties[0].known
-        assert server.metric("greenlane_upstream_refusals_total", cause="foreign") == 1
+        assert refusals(server, "foreign") == 1
         assert "ERROR" in server.log.read_text()
 
 
