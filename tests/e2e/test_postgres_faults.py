@@ -2,7 +2,7 @@
 
 After each fault the replica equals the store by digest and has missed nothing; while it lasts every answer is right
 about its freshness. GREENLANE_POSTGRES_WRITES (5000; 50000 in the long run), GREENLANE_CUT_SECONDS (8; 60),
-GREENLANE_PROPAGATION_SECONDS (3; 30) and GREENLANE_FLEET_ENTERPRISES (20000; 1000000) set the sizes.
+GREENLANE_PROPAGATION_SECONDS (3; 30) and GREENLANE_FLEET_ENTERPRISES (100000; 1000000) set the sizes.
 """
 
 from __future__ import annotations
@@ -11,20 +11,23 @@ import contextlib
 import statistics
 import threading
 import time
+import types
 
+import grpc
 import pytest
 
 from feed import (UNGUARDED, assert_same, code, decide, declare, fill, following, size, tier_name, transaction)
 from harness import Server, eventually, pb
 from postgres_server import Pooler, Postgres
 from test_store_triggers import KEYS
+from test_two_writers import compare_enterprises
 from witness import ADVANCED, Witness
-from writers import writing
+from writers import CUSTOMS, SOCIAL, writing
 
 WRITES = size("POSTGRES_WRITES", 5_000)
 CUT_SECONDS = size("CUT_SECONDS", 8)
 PROPAGATION_SECONDS = size("PROPAGATION_SECONDS", 3)
-FLEET_ENTERPRISES = size("FLEET_ENTERPRISES", 20_000)
+FLEET_ENTERPRISES = size("FLEET_ENTERPRISES", 100_000)
 SETTINGS = {"upstream.heartbeat_interval": "100ms", "upstream.timeout": "1s"}
 LOGGED = "SELECT entity, count(*) FROM change_log WHERE sequence > ? GROUP BY entity"
 
@@ -38,6 +41,12 @@ def postgres():
 def head(postgres) -> int:
     with contextlib.closing(postgres.connect()) as sql:
         return sql.execute("SELECT sequence FROM registry_meta").fetchone()[0]
+
+
+def answered(server) -> bool:
+    with contextlib.suppress(grpc.RpcError):
+        return bool(server.status())
+    return False
 
 
 def nothing_was_missed_or_doubled(server, first: int):
@@ -86,7 +95,9 @@ def test_every_write_arrives_once_though_postgresql_is_killed_and_crashes_meanwh
             last = assert_same(server)
         nothing_was_missed_or_doubled(server, first)
         with contextlib.closing(postgres.connect()) as sql:
-            assert rows(sql) == replayed(sql, before, first), "the log does not lead to what the tables hold"
+            held = rows(sql)
+            assert held == replayed(sql, before, first), "the log does not lead to what the tables hold"
+        compare_enterprises(server, held, types.SimpleNamespace(customs=CUSTOMS, social=SOCIAL))
         assert counts["connections lost"] >= 3 and counts["ROLLBACK"] and counts["rolled back to a savepoint"]
         assert server.metric("greenlane_upstream_errors_total") > 0
     with capsys.disabled():
@@ -183,6 +194,55 @@ def test_a_dropped_listen_loses_nothing(tmp_path, postgres):
         eventually(postgres.listeners, 20, "somebody listens again")
 
 
+def test_commits_that_a_crash_forgot_are_forgotten_here_too(tmp_path):
+    """A writer that does not wait for the disk: its commits are seen, followed, and lost with the server."""
+    update = "UPDATE enterprise SET credit_tier = ? WHERE customs_code = ?"
+    with Postgres(wal_writer_delay="10s") as postgres, following(tmp_path, postgres, settings=SETTINGS) as server:
+        with contextlib.closing(postgres.connect()) as sql:
+            sql.execute("SET synchronous_commit = off")
+            for number in range(10):
+                sql.execute(update, ("DISCREDITED", code("REGULAR", number)))
+        seen = assert_same(server)
+        postgres.kill9()
+        postgres.start(hidden=True)
+        kept = head(postgres)
+        assert kept < seen, "nothing was lost: this proves nothing"
+        with contextlib.closing(postgres.connect()) as sql:
+            for number in range(seen - kept):
+                sql.execute(update, ("CERTIFIED", code("REGULAR", number)))
+        postgres.stop()
+        postgres.start()
+        eventually(lambda: server.metric("greenlane_upstream_resyncs_total", cause="fork") == 1, 20, "a fork")
+        assert assert_same(server) == seen
+        assert decide(server, code("REGULAR", 0)).parties[0].registered_tier == pb.CREDIT_TIER_CERTIFIED
+
+
+def test_a_writer_that_sits_on_its_lock_makes_no_data_old(tmp_path, postgres):
+    """Nothing can be committed meanwhile, and that the head has not moved is told all the time."""
+    with following(tmp_path, postgres, settings=SETTINGS | {"freshness.relief_max_age": "1s"}) as server:
+        with Witness(server, relief=1.0) as witness, contextlib.closing(postgres.connect()) as sql:
+            sql.execute("BEGIN")
+            sql.execute("UPDATE enterprise SET credit_tier = 'DISCREDITED'")
+            time.sleep(2.5)
+            witness.check()
+            sql.execute("ROLLBACK")
+        assert set(witness.seen) == {"FRESH"}, str(witness)
+        assert_same(server)
+
+
+def test_a_database_without_the_tables_is_waited_for(tmp_path, postgres):
+    with Server(tmp_path, SETTINGS, upstream=postgres).start(wait=False) as server:
+        error = eventually(lambda: answered(server) and server.status().last_error, 20, "an error")
+        assert "migrate" in error
+        assert server.status().state == pb.REGISTRY_STATE_LOADING
+        server.migrate()
+        with contextlib.closing(postgres.connect()) as sql:
+            assert server.status().state == pb.REGISTRY_STATE_LOADING, "a register without an enterprise is no data"
+            fill(sql, "REGULAR", 5)
+        server.wait_ready()
+        assert_same(server)
+
+
 def test_changes_arrive_where_no_notification_passes(tmp_path, postgres, capsys):
     with Pooler(postgres) as pooler:
         # What writes and looks from outside goes to the server itself.
@@ -240,8 +300,8 @@ def test_changes_are_in_force_soon_at_a_thousand_rows_a_second(tmp_path, postgre
 
 
 def test_a_fleet_that_starts_cold_takes_at_most_four_snapshots_at_once(tmp_path, postgres, capsys):
-    loading = ("SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND state = 'active'"
-               " AND query ILIKE 'copy%'")
+    loading = ("SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+               " AND xact_start IS NOT NULL AND query ILIKE 'copy%'")
     fleet = [Server(tmp_path / str(number), SETTINGS, upstream=postgres) for number in range(8)]
     fleet[0].migrate()
     most, ended = 0, threading.Event()

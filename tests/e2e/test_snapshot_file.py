@@ -9,14 +9,18 @@ import contextlib
 import random
 import shutil
 import time
+import types
 
 import grpc
 import pytest
 
-from feed import assert_same, code, decide, fill, following, seconds, size
+from feed import UNGUARDED, assert_same, caught_up, code, decide, fill, following, seconds, size
 from harness import Server, eventually, pb, shifted_clock
 from postgres_server import Postgres
+from test_postgres_faults import rows
+from test_two_writers import compare_decisions, compare_enterprises
 from witness import ADVANCED, DISCREDITED, Witness
+from writers import CUSTOMS, SOCIAL, writing
 
 ENTERPRISES = size("FILE_ENTERPRISES", 20_000)
 KILLS = size("FILE_KILLS", 8)
@@ -101,6 +105,34 @@ def test_a_start_without_upstream_serves_from_the_file_and_says_its_age(tmp_path
         assert witness.seen["STALE"] and witness.seen["FRESH"]
     with capsys.disabled():
         print(f"\n{ENTERPRISES} enterprises from the file, upstream {away}: first answer after {took:.2f} s; {witness}")
+
+
+def test_what_is_served_from_the_file_is_row_by_row_what_the_store_held(tmp_path, postgres):
+    """The digest is in the file too, so it proves nothing about the rest."""
+    with following(tmp_path, postgres, settings=SETTINGS | UNGUARDED) as server:
+        with writing(postgres.url, 2_000) as done:
+            done()
+        with contextlib.closing(postgres.connect()) as sql:
+            sql.execute("INSERT INTO enterprise (customs_code, name, credit_tier, tier_effective_from)"
+                        " VALUES (?, 'Firm', 'GOLD', '2020-01-01')", (code("REGULAR", 900),))
+            held = rows(sql)
+        caught_up(server)
+        before = server.status()
+        server.stop()
+        postgres.stop()
+        first_answer(server)
+        after = server.status()
+        assert after.source == "file"
+        for field in ("registry_version", "tiers", "control_orders", "recognised_operators", "quarantine", "digest"):
+            assert getattr(after, field) == getattr(before, field)
+        assert [row.key for row in after.quarantine] == [code("REGULAR", 900)]
+        assert decide(server, code("REGULAR", 900)).parties[0].suspended
+        del held["enterprise", code("REGULAR", 900)]
+        enterprises, scheduled = compare_enterprises(server, held, types.SimpleNamespace(customs=CUSTOMS, social=SOCIAL))
+        assert len(enterprises) > 100 and len(scheduled) > 20 and after.control_orders > 10
+        compare_decisions(server, held, enterprises, scheduled, CUSTOMS)
+        postgres.start()
+        caught_up(server)
 
 
 def test_a_file_older_than_the_limit_is_stale_from_the_first_answer_on(tmp_path, postgres):
