@@ -59,15 +59,16 @@ once() {
 }
 
 # Installs the Debian packages of what is missing. Not a gate: what stays missing fails where it is used.
-install_system_tools() {
-  local missing=() command sudo=()
-  for command in sqlite3 valgrind openssl; do
+# The tests start servers of their own: the packages shall neither make a database cluster nor start anything.
+install_system_tools() (
+  missing=() sudo=()
+  for command in sqlite3 valgrind openssl faketime pgbouncer; do
     command -v "$command" || missing+=("$command")
   done
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' || missing+=(postgresql)
   command -v node || missing+=(nodejs)
   command -v npm || missing+=(npm)
   python3 -c 'import ensurepip, venv' || missing+=(python3-venv)
-  command -v initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' || missing+=(postgresql)
   if ((${#missing[@]} == 0)); then
     return 0
   fi
@@ -78,14 +79,19 @@ install_system_tools() {
   if ((EUID != 0)); then
     sudo=(sudo -n)
   fi
-  # The tests start servers of their own: the package must not make and start one.
-  if [[ ! -e /etc/postgresql-common/createcluster.conf ]]; then
-    "${sudo[@]}" install -d /etc/postgresql-common
-    echo 'create_main_cluster = false' | "${sudo[@]}" tee /etc/postgresql-common/createcluster.conf
+  files=()
+  trap '"${sudo[@]}" rm -f "${files[@]}"' EXIT
+  if [[ ! -e /usr/sbin/policy-rc.d ]]; then
+    files+=(/usr/sbin/policy-rc.d)
+    printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee /usr/sbin/policy-rc.d
+    "${sudo[@]}" chmod 755 /usr/sbin/policy-rc.d
   fi
+  files+=(/etc/postgresql-common/createcluster.d/greenlane-tests.conf)
+  "${sudo[@]}" mkdir -p /etc/postgresql-common/createcluster.d
+  echo 'create_main_cluster = false' | "${sudo[@]}" tee "${files[-1]}"
   "${sudo[@]}" apt-get update -qq
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"
-}
+)
 
 install_python_tools() {
   rm -rf "$venv"
@@ -130,7 +136,7 @@ doctests() {
 }
 
 end_to_end() {
-  GREENLANE_BIN=$target/debug/greenlane BUF=$buf timeout -k 30 "${GREENLANE_E2E_TIMEOUT:-900}" \
+  GREENLANE_BIN=${GREENLANE_BIN:-$target/debug/greenlane} BUF=$buf timeout -k 30 "${GREENLANE_E2E_TIMEOUT:-1200}" \
     "$venv/bin/python" -m pytest tests/e2e -q -rs -p no:cacheprovider --color=no
 }
 

@@ -258,6 +258,10 @@ impl Follower {
         if matches!(cause, ResyncCause::Epoch | ResyncCause::Fork) && self.file.take().is_some() {
             error!("the snapshot file is of another store or another history: refused");
             self.metrics.refused("foreign");
+            if cause == ResyncCause::Epoch {
+                // Another store's register is no measure of this one.
+                self.guard = DriftGuard::new(self.settings.drift);
+            }
         }
         self.due = Some(cause);
         match self.snapshots {
@@ -277,7 +281,9 @@ impl Follower {
             .iter()
             .filter_map(super::log::LogEntry::change)
             .collect();
-        if in_place {
+        // What the snapshot file held is put in force as it is when the store's own data is refused: it must not have
+        // taken the refused commits in by then.
+        if in_place || (self.file.is_some() && !self.accept_drift) {
             self.guard.check_commit(held, &changes)?;
         }
         for change in &changes {

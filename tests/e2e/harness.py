@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 import types
+import urllib.request
 
 import grpc
 from google.rpc import error_details_pb2
@@ -121,15 +123,25 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
+def shifted_clock(offset: str) -> dict[str, str]:
+    """The environment under which a program's wall clock is off by that much, such as "+90m"; others' is not."""
+    libraries = sorted(pathlib.Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not libraries:
+        raise RuntimeError("no libfaketime: tests/run.sh installs it")
+    return {"LD_PRELOAD": str(libraries[0]), "FAKETIME": offset, "DONT_FAKE_MONOTONIC": "1", "TZ": "UTC"}
+
+
 class Server:
     """One `greenlane serve` process with its own data directory below `tmp_path`.
 
-    `settings` are configuration keys, such as {"freshness.relief_max_age": "1h"}.
+    `settings` are configuration keys, such as {"freshness.relief_max_age": "1h"}. `upstream` is a store other than the
+    embedded one: it has a `url` and a `connect()`. `environment` is added to the process's own.
     """
 
     pb = pb
 
-    def __init__(self, tmp_path, settings: dict[str, str] | None = None, binary=None):
+    def __init__(self, tmp_path, settings: dict[str, str] | None = None, binary=None, upstream=None,
+                 environment: dict[str, str] | None = None):
         self.tmp = pathlib.Path(tmp_path)
         self.data = self.tmp / "data"
         self.db = self.data / "greenlane.db"
@@ -143,22 +155,21 @@ class Server:
             "server.http_addr": self.http_addr,
             "server.data_dir": str(self.data),
             "drain.propagation": "50ms",
-        } | (settings or {})
+        } | ({"upstream.url": upstream.url} if upstream else {}) | (settings or {})
+        self.upstream = upstream
+        self.environment = environment or {}
         self.process: subprocess.Popen | None = None
         self.channel: grpc.Channel | None = None
 
     # --- life ---------------------------------------------------------------------------------
 
-    def start(self, wait: bool = True, deadline: float = 30.0) -> "Server":
+    def start(self, wait: bool = True, deadline: float = 30.0, flags: tuple[str, ...] = ()) -> "Server":
         """Starts the process; with `wait`, returns once it is ready to answer."""
         self.tmp.mkdir(parents=True, exist_ok=True)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("GREENLANE_")}
-        for key, value in self.settings.items():
-            environment["GREENLANE_" + key.upper().replace(".", "__")] = str(value)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [self.binary, "serve", "--generate-secret"],
-                env=environment, cwd=self.tmp, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                [self.binary, "serve", "--generate-secret", *flags], env=self._environment() | self.environment,
+                cwd=self.tmp, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.channel = grpc.insecure_channel(self.grpc_addr, options=CHANNEL_OPTIONS)
         self.facilitation = _stubs["FacilitationServiceStub"](self.channel)
         self.registry = _stubs["RegistryServiceStub"](self.channel)
@@ -190,6 +201,20 @@ class Server:
             raise
         finally:
             self.channel.close()
+
+    def _environment(self) -> dict[str, str]:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("GREENLANE_")}
+        for key, value in self.settings.items():
+            environment["GREENLANE_" + key.upper().replace(".", "__")] = str(value)
+        return environment
+
+    def command(self, *arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess:
+        """Runs another command of the same binary with the same settings."""
+        return subprocess.run([self.binary, *map(str, arguments)], env=self._environment(), cwd=self.tmp,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+
+    def signal(self, number: int):
+        self.process.send_signal(number)
 
     def __enter__(self) -> "Server":
         return self if self.process else self.start()
@@ -256,13 +281,21 @@ class Server:
 
     # --- the store and the secret -------------------------------------------------------------
 
-    def sql(self) -> sqlite3.Connection:
+    def migrate(self):
+        """Makes the tables of a store that `serve` does not make itself."""
+        self.tmp.mkdir(parents=True, exist_ok=True)
+        done = self.command("migrate")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def sql(self):
         """A connection to the store as another system would have: autocommit, 10 s busy timeout."""
+        if self.upstream:
+            return self.upstream.connect()
         connection = sqlite3.connect(self.db, timeout=10, isolation_level=None)
         connection.execute("PRAGMA busy_timeout = 10000")
         return connection
 
-    def version(self, connection: sqlite3.Connection | None = None):
+    def version(self, connection=None):
         """The store's present version, to send as `min_registry_version`."""
         own = connection or self.sql()
         try:
@@ -271,6 +304,25 @@ class Server:
         finally:
             if connection is None:
                 own.close()
+
+    # --- what it says of itself ---------------------------------------------------------------
+
+    def status(self, timeout: float = 5.0):
+        """The answer of GetRegistryStatus."""
+        return self.registry.GetRegistryStatus(pb.GetRegistryStatusRequest(), timeout=timeout)
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample of /metrics, by its name and labels as they are written there."""
+        with urllib.request.urlopen(f"http://{self.http_addr}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return {name: float(value) for name, value in
+                (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples of that name with these labels; 0 when there is none."""
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(value for sample, value in self.metrics().items()
+                   if re.match(rf"{name}(\{{|$)", sample) and all(label in sample for label in wanted))
 
     def secret(self) -> bytes:
         """The master secret of the draw."""
