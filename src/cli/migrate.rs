@@ -33,9 +33,10 @@ impl Migrate {
             let database = source_settings(settings).postgres();
             client::block_on(async {
                 let migrated = postgres::migrate(&database).await?;
-                let trimmed = match self.trim {
-                    true => Some(postgres::trim(&database, retention).await?),
-                    false => None,
+                let trimmed = if self.trim {
+                    Some(postgres::trim(&database, retention).await?)
+                } else {
+                    None
                 };
                 let postgres::Migrated {
                     namespace,
@@ -67,17 +68,20 @@ impl Migrate {
             let told = serde_json::json!({"file": file, "done": done});
             let done = format!("{done}: {file}");
             let poll_interval = settings.upstream.poll_interval.get();
-            let trimmed = match self.trim {
-                true => Some(Reader::new(path, poll_interval).trim(retention)?),
-                false => None,
+            let trimmed = if self.trim {
+                Some(Reader::new(path, poll_interval).trim(retention)?)
+            } else {
+                None
             };
             (done, told, trimmed)
         };
-        let mut text = done;
-        if let Some(trimmed) = trimmed {
-            text.push_str(&format!("\ntrimmed {trimmed} change log rows"));
-            told["trimmed"] = trimmed.into();
-        }
+        let text = match trimmed {
+            Some(trimmed) => {
+                told["trimmed"] = trimmed.into();
+                format!("{done}\ntrimmed {trimmed} change log rows")
+            }
+            None => done,
+        };
         said(context, &text, &told)
     }
 }

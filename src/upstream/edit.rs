@@ -225,14 +225,6 @@ impl Import<'_> {
 impl EnterpriseChange {
     /// The columns of text or date that are given, with their new values.
     pub(super) fn texts(&self) -> Vec<(&'static str, Option<String>)> {
-        fn clearable<T: ToString>(assign: &Assign<T>) -> Option<Option<String>> {
-            match assign {
-                Assign::Keep => None,
-                Assign::Clear => Some(None),
-                Assign::Set(value) => Some(Some(value.to_string())),
-            }
-        }
-
         let Self {
             name,
             social_credit_code,
@@ -241,21 +233,29 @@ impl EnterpriseChange {
             tier_valid_until,
             suspended: _,
         } = self;
-        let columns = [
-            ("name", name.clone().map(Some)),
-            ("social_credit_code", clearable(social_credit_code)),
-            (
-                "credit_tier",
-                credit_tier.map(|tier| Some(tier.name().to_owned())),
-            ),
-            (
+        let text = |column, value: Option<String>| value.map(|value| (column, Some(value)));
+        let given = [
+            text("name", name.clone()),
+            social_credit_code.column("social_credit_code"),
+            text("credit_tier", credit_tier.map(|tier| tier.name().to_owned())),
+            text(
                 "tier_effective_from",
-                tier_effective_from.map(|date| Some(date.to_string())),
+                tier_effective_from.map(|date| date.to_string()),
             ),
-            ("tier_valid_until", clearable(tier_valid_until)),
+            tier_valid_until.column("tier_valid_until"),
         ];
-        let given = columns.into_iter();
-        given.filter_map(|(name, value)| Some((name, value?))).collect()
+        given.into_iter().flatten().collect()
+    }
+}
+
+impl<T: ToString> Assign<T> {
+    /// The column with its new value, if it has one.
+    fn column(&self, name: &'static str) -> Option<(&'static str, Option<String>)> {
+        match self {
+            Self::Keep => None,
+            Self::Clear => Some((name, None)),
+            Self::Set(value) => Some((name, Some(value.to_string()))),
+        }
     }
 }
 

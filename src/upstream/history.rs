@@ -11,7 +11,7 @@ pub enum History {
     /// Of the embedded store.
     Sqlite(sqlite::History),
     /// Of a database.
-    Postgres(postgres::History),
+    Postgres(Box<postgres::History>),
 }
 
 impl History {

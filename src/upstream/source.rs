@@ -123,7 +123,7 @@ impl Source {
     pub fn history(&self) -> Option<History> {
         match self {
             Self::Sqlite(reader) => Some(History::Sqlite(sqlite::History::new(reader.path().clone()))),
-            Self::Postgres(reader) => Some(History::Postgres(reader.history())),
+            Self::Postgres(reader) => Some(History::Postgres(Box::new(reader.history()))),
             Self::Nats(_) => None,
         }
     }

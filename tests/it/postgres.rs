@@ -1,8 +1,10 @@
 use std::time::{Duration, Instant};
 
 use greenlane::{
+    app::settings::{Span, StoreUrl},
     domain::{enterprise::Enterprise, identifier::EnterpriseId},
     registry::Position,
+    service::pb,
     upstream::{
         Found, ResyncCause, UpstreamError,
         postgres::{self, Reader, Settings, TlsFiles, store_digest},
@@ -13,7 +15,9 @@ use tokio::sync::oneshot;
 use tokio_postgres::error::SqlState;
 
 use crate::support::{
-    SOON, eventually,
+    SOON,
+    app::TestApp,
+    eventually,
     postgres::{Follower, Postgres, Session},
 };
 
@@ -134,9 +138,9 @@ async fn every_statement_is_logged_as_it_leaves_the_tables() {
         ),
         // What no replica can read must not stop the feed.
         (
-            "INSERT INTO enterprise VALUES ('D000000001', NULL, 'd', 'REGULAR', 'infinity'),
+            "INSERT INTO enterprise VALUES ('D000000001', NULL, 'd', 'REGULAR', 'infinity', NULL),
                                            ('D000000002', NULL, 'd', 'REGULAR', '0044-03-15 BC', '-infinity'),
-                                           ('lower case', 'x', 'd', 'GOLDEN', '12026-01-01')",
+                                           ('lower case', 'x', 'd', 'GOLDEN', '12026-01-01', NULL)",
             &["upsert D000000001", "upsert D000000002", "upsert lower case"],
         ),
         (
@@ -424,7 +428,7 @@ async fn former_rows_are_kept_as_the_embedded_store_keeps_them() {
         .collect::<Result<_, _>>()
         .unwrap();
     assert_eq!(kept, expected);
-    assert_eq!(kept.len(), 5);
+    assert_eq!(kept.len(), 6);
 }
 
 #[tokio::test]
@@ -783,4 +787,94 @@ async fn whatever_uses_tls_verifies_the_server() {
         let looked = look(host, mode, ca).await;
         assert_eq!(looked.is_ok(), expected, "{host} {mode} {ca}: {looked:?}");
     }
+}
+
+async fn status(app: &TestApp) -> pb::GetRegistryStatusResponse {
+    let asked = app
+        .registry()
+        .get_registry_status(pb::GetRegistryStatusRequest {})
+        .await;
+    asked.unwrap().into_inner()
+}
+
+/// A server that follows the database.
+fn serve(server: &Postgres) -> TestApp {
+    TestApp::with(|settings| {
+        settings.upstream.url = StoreUrl::new(server.url());
+        settings.upstream.timeout = Span::new(Duration::from_secs(1));
+        settings.freshness.relief_max_age = Span::new(Duration::from_secs(3));
+    })
+}
+
+async fn until_equal(app: &TestApp, server: &Postgres, what: &str) -> pb::GetRegistryStatusResponse {
+    eventually(what, SOON, async || {
+        let (position, digest) = digest_of(&server.settings()).await;
+        let status = status(app).await;
+        let version = status.registry_version.clone()?;
+        let equal = version.epoch == *position.epoch
+            && version.sequence == position.sequence
+            && status.digest == digest
+            && status.state() == pb::RegistryState::Live;
+        equal.then_some(status)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_crash_in_the_middle_of_writes_loses_nothing() {
+    const COMMITS: u32 = 60;
+    let mut server = Postgres::with_store().await;
+    let app = serve(&server);
+    let mut session = server.session().await;
+    let mut crashes = 0;
+    for commit in 0..COMMITS {
+        let sql = format!(
+            "INSERT INTO enterprise (customs_code, name, credit_tier, tier_effective_from)
+             SELECT lpad(({commit} * 50 + i)::text, 10, '0'), 'Enterprise', 'REGULAR', '2020-01-01'
+               FROM generate_series(1, 50) i
+             ON CONFLICT (customs_code) DO UPDATE SET suspended = NOT enterprise.suspended"
+        );
+        if commit % 25 == 20 {
+            // While the statement is under way, or just before or after.
+            let (written, ()) = tokio::join!(session.client.batch_execute(&sql), server.kill());
+            drop(written);
+            server.start_again().await;
+            session = server.session().await;
+            crashes += 1;
+        }
+        session.client.batch_execute(&sql).await.unwrap();
+    }
+    assert_eq!(crashes, 2);
+    let status = until_equal(&app, &server, "the replica equals the store").await;
+    assert_eq!(
+        status.tiers.iter().map(|tier| tier.enterprises).sum::<u64>(),
+        u64::from(COMMITS) * 50
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_goes_silent_makes_data_stale_and_is_made_anew() {
+    let mut server = Postgres::with_store().await;
+    let app = serve(&server);
+    let session = server.session().await;
+    let insert = "INSERT INTO enterprise VALUES ('A000000001', NULL, 'a', 'REGULAR', '2020-01-01')";
+    session.batch_execute(insert).await.unwrap();
+    until_equal(&app, &server, "the replica follows").await;
+    server.freeze();
+    let begun = Instant::now();
+    let stale = eventually("the data is stale", SOON, async || {
+        let status = status(&app).await;
+        (status.state() == pb::RegistryState::Stale).then_some(status)
+    })
+    .await;
+    let age = stale.data_age.unwrap();
+    assert!((3..=5).contains(&age.seconds), "{age:?}");
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert_ne!(stale.last_error, "");
+    server.thaw();
+    session
+        .batch_execute("UPDATE enterprise SET suspended = true")
+        .await
+        .unwrap();
+    until_equal(&app, &server, "the replica follows again").await;
 }

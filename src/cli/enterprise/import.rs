@@ -78,6 +78,7 @@ impl Import {
         for (line, taken) in lines.import.refused()? {
             lines.bad(line, taken.to_string());
         }
+        lines.bad.sort_by_key(|bad| bad.line);
         let Lines {
             import,
             bad,

@@ -4,6 +4,7 @@ use std::{pin::pin, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use smallvec::SmallVec;
+use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
 use super::{
@@ -28,13 +29,17 @@ pub(super) fn select_list(entity: Entity) -> String {
     columns.join(", ")
 }
 
-/// Hands on every row of a table, in steps; `bound` is on the lack of progress, not on the whole.
+/// Hands on every row of a table, in steps; `bound` is on the store's lack of progress, not on the whole.
 pub(super) async fn read_table(
     client: &Client,
     entity: Entity,
     bound: Duration,
-    mut sink: impl FnMut(&[Change]),
+    steps: &mpsc::Sender<Vec<Change>>,
 ) -> Result<(), UpstreamError> {
+    let hand_on = async |changes| {
+        let taken = steps.send(changes).await;
+        taken.map_err(|_| broken("nobody takes its rows any more"))
+    };
     let sql = format!(
         "COPY (SELECT {} FROM {}) TO STDOUT (FORMAT BINARY)",
         select_list(entity),
@@ -55,15 +60,12 @@ pub(super) async fn read_table(
             }
         };
         let Some(chunk) = next else { break };
-        rows.take(&chunk?, |change| {
-            changes.push(change);
-            if changes.len() == STEP {
-                sink(&changes);
-                changes.clear();
-            }
-        })?;
+        rows.take(&chunk?, |change| changes.push(change))?;
+        if changes.len() >= STEP {
+            hand_on(std::mem::replace(&mut changes, Vec::with_capacity(STEP))).await?;
+        }
     }
-    sink(&changes);
+    hand_on(changes).await?;
     if rows.ended {
         Ok(())
     } else {

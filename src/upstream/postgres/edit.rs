@@ -115,7 +115,8 @@ impl Editor {
                     .and_then(serde_json::Value::as_str)
                     .unwrap_or_default()
                     .to_owned();
-                let scheduled = "SELECT to_jsonb(s)::text FROM scheduled_tier s WHERE customs_code = $1
+                let scheduled = "SELECT jsonb_build_object('credit_tier', credit_tier, 'effective_from', effective_from)::text
+                                   FROM scheduled_tier WHERE customs_code = $1
                                   ORDER BY effective_from";
                 let former = format!(
                     "SELECT to_jsonb(h)::text FROM enterprise_history h WHERE customs_code = $1

@@ -49,15 +49,17 @@ impl Hints {
     pub(super) async fn next(&mut self) {
         if self.heard.changed().await.is_err() {
             // The listener never ends while it is heard; were it so, there are looks at intervals.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
 
 async fn listen(address: Address, settings: Settings, tell: watch::Sender<Heard>) {
     let mut failures = 0_u32;
+    // One name for all tries: behind a pooler each leaves a connection of the pool listening.
+    let probe_channel = format!("greenlane_probe_{:016x}", rand::random::<u64>());
     loop {
-        let Err(error) = listen_once(&address, &settings, &tell, &mut failures).await;
+        let Err(error) = listen_once(&address, &settings, &probe_channel, &tell, &mut failures).await;
         // From here on there are looks at short intervals, the first one at once.
         tell.send_if_modified(|heard| std::mem::take(&mut heard.listening));
         if failures == 0 {
@@ -79,12 +81,12 @@ fn jittered(wait: Duration) -> Duration {
 async fn listen_once(
     address: &Address,
     settings: &Settings,
+    probe_channel: &str,
     tell: &watch::Sender<Heard>,
     failures: &mut u32,
 ) -> Result<std::convert::Infallible, UpstreamError> {
-    let probe_channel = format!("greenlane_probe_{:016x}", rand::random::<u64>());
     let (client, mut connection) = address.connect(settings).await?;
-    let (probed, mut probes) = watch::channel(String::new());
+    let (tell_probe, mut probed) = watch::channel(String::new());
     let mut driver = JoinSet::new();
     let tell_driver = tell.clone();
     driver.spawn(async move {
@@ -93,7 +95,9 @@ async fn listen_once(
                 Ok(AsyncMessage::Notification(told)) if told.channel() == CHANNEL => {
                     tell_driver.send_modify(|_| {});
                 }
-                Ok(AsyncMessage::Notification(told)) => drop(probed.send_replace(told.payload().to_owned())),
+                Ok(AsyncMessage::Notification(told)) => {
+                    drop(tell_probe.send_replace(told.payload().to_owned()));
+                }
                 Ok(_) => {}
                 Err(error) => {
                     debug!(%error, "the listening connection ended");
@@ -108,9 +112,9 @@ async fn listen_once(
         // Behind a transaction pooler LISTEN succeeds and nothing ever arrives: only a notification from another
         // connection proves it.
         let nonce = format!("{:016x}", rand::random::<u64>());
-        notify(address, settings, &probe_channel, &nonce).await?;
+        notify(address, settings, probe_channel, &nonce).await?;
         within(settings.timeout, "a notification", async {
-            let heard = probes.wait_for(|heard| *heard == nonce).await;
+            let heard = probed.wait_for(|heard| *heard == nonce).await;
             heard.map(drop).map_err(|_| ended())
         })
         .await?;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::RngExt as _;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::{Client, SimpleQueryRow};
 use tracing::info;
 
@@ -28,6 +28,9 @@ const SLOT_CLASS: i32 = 0x6772_6c6e;
 /// Between two tries to get a slot, at first and at last; each is jittered.
 const SLOT_WAIT: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
+/// Steps of rows that wait to be taken: memory stays flat when they are taken more slowly than they come.
+const STEPS_AHEAD: usize = 4;
+
 /// Where a transaction that reads everything stands.
 struct Head {
     position: Position,
@@ -41,7 +44,8 @@ struct Head {
 pub(super) async fn snapshot(client: &Client, bound: Duration) -> Result<Snapshot, UpstreamError> {
     let head = begin(client, bound).await?;
     let generation = Generation::new(&head.position.epoch, head.enterprises);
-    read_everything(client, bound, |changes| generation.load(changes)).await?;
+    let load = |generation: &mut Generation, changes: &[Change]| generation.load(changes);
+    let generation = read_everything(client, bound, generation, load).await?;
     generation.finish_load(head.position.sequence, head.mark);
     Ok(Snapshot {
         generation: Arc::new(generation),
@@ -58,11 +62,12 @@ pub async fn store_digest(
     let head = begin(&session.client, settings.timeout).await?;
     // Nobody may wait for the position any more; the digest is asked for all the same.
     drop(begun.send(head.position));
-    let mut digest = StoreDigest::default();
-    read_everything(&session.client, settings.timeout, |changes| {
-        changes.iter().for_each(|change| digest.add(change));
-    })
-    .await?;
+    let add = |digest: &mut StoreDigest, changes: &[Change]| {
+        for change in changes {
+            digest.add(change);
+        }
+    };
+    let digest = read_everything(&session.client, settings.timeout, StoreDigest::default(), add).await?;
     Ok(digest.hex())
 }
 
@@ -137,14 +142,26 @@ fn text(row: &SimpleQueryRow, index: usize) -> Result<&str, UpstreamError> {
         .ok_or_else(|| UpstreamError::Corrupt(format!("registry_meta: column {index} is NULL")))
 }
 
-/// Hands on every row, and ends the transaction.
-async fn read_everything(
+/// Reads every row into what takes them, on a thread beside this one, and ends the transaction.
+async fn read_everything<T: Send + 'static>(
     client: &Client,
     bound: Duration,
-    mut sink: impl FnMut(&[Change]),
-) -> Result<(), UpstreamError> {
+    mut taker: T,
+    take: fn(&mut T, &[Change]),
+) -> Result<T, UpstreamError> {
+    let (steps, mut waiting) = mpsc::channel::<Vec<Change>>(STEPS_AHEAD);
+    let taking = tokio::task::spawn_blocking(move || {
+        while let Some(changes) = waiting.blocking_recv() {
+            take(&mut taker, &changes);
+        }
+        taker
+    });
     for entity in Entity::ALL {
-        copy::read_table(client, entity, bound, &mut sink).await?;
+        copy::read_table(client, entity, bound, &steps).await?;
     }
-    within(bound, "ending a transaction", client.batch_execute("COMMIT")).await
+    drop(steps);
+    let taker = taking.await;
+    let taker = taker.map_err(|error| UpstreamError::Unavailable(error.to_string()))?;
+    within(bound, "ending a transaction", client.batch_execute("COMMIT")).await?;
+    Ok(taker)
 }

@@ -15,9 +15,9 @@ while read -r word; do
   case $word in
     start) start ;;
     stop) kill -INT "$server" && wait "$server" ;;
-    kill) kill -KILL $(everyone) && wait "$server" ;;
-    freeze) frozen=$(everyone) && kill -STOP $frozen ;;
-    thaw) kill -CONT $frozen ;;
+    kill) kill -KILL $(everyone) 2>/dev/null && wait "$server" ;;
+    freeze) frozen=$(everyone) && kill -STOP $frozen 2>/dev/null ;;
+    thaw) kill -CONT $frozen 2>/dev/null ;;
   esac
 done
 kill -KILL $(everyone) 2>/dev/null
