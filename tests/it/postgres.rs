@@ -1,4 +1,7 @@
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use greenlane::{
     app::settings::{Span, StoreUrl},
@@ -630,6 +633,28 @@ async fn a_notification_is_heard_and_a_lost_one_costs_a_heartbeat() {
         quiet.is_err().then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn at_most_four_snapshots_of_a_database_are_taken_at_once() {
+    let slots = i32::from_be_bytes(*b"grln");
+    let server = Postgres::with_store().await;
+    let others = server.session().await;
+    others
+        .batch_execute(&format!(
+            "SELECT pg_advisory_lock({slots}, slot) FROM generate_series(0, 3) slot"
+        ))
+        .await
+        .unwrap();
+    let mut reader = Reader::new(server.settings()).unwrap();
+    let mut snapshot = pin!(reader.snapshot());
+    let waits = tokio::time::timeout(Duration::from_millis(500), &mut snapshot).await;
+    assert!(waits.is_err(), "it waits for its turn");
+    others
+        .batch_execute(&format!("SELECT pg_advisory_unlock({slots}, 2)"))
+        .await
+        .unwrap();
+    tokio::time::timeout(SOON, snapshot).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -4,6 +4,10 @@
 --   AFTER STATEMENT    enterprise_is_recorded  keeps the former rows (enterprise only)
 --                      registry_is_logged      numbers the changed rows
 --
+-- Writers: keep transactions short (an open one holds every other writer up, a downgrade too) and set lock_timeout, so as
+-- to be told rather than to wait. Under REPEATABLE READ and SERIALIZABLE a writer may be told "could not serialize" and
+-- has to try again; PREPARE TRANSACTION is impossible, because the triggers notify.
+--
 -- Functions run as their owner, so that a writer needs no right on the log, and under the search path of the migration,
 -- so that no writer's own tables or functions can stand in for ours.
 
