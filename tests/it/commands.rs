@@ -54,74 +54,75 @@ fn settle(value: &mut Value) {
     }
 }
 
+const FIRST: &str = "customs_code,name,credit_tier,tier_effective_from,social_credit_code\n\
+    1101919101,\"Tab\there, back\\slash\",ADVANCED_CERTIFIED,2020-01-01,91110000600037341L\n\
+    1101919102,上海进出口有限公司,REGULAR,2020-01-01,\n\
+    1101919103,Third,DISCREDITED,2020-01-01,911100006000373428\n";
+const BAD: &str = "customs_code,name,credit_tier,tier_effective_from,social_credit_code\n\
+    1101919104,Fourth,REGULAR,2020-01-01,91110000600037341L\n\
+    1101919105,Fifth,GOLDEN,2020-01-01,\n\
+    1101919102,Second,REGULAR,2020-01-01,\n";
+const AGAIN: &str = "customs_code,name,credit_tier,tier_effective_from\n\
+    1101919101,\"Tab\there, back\\slash\",ADVANCED_CERTIFIED,2020-01-01\n\
+    1101919103,Third,REGULAR,2026-01-01\n";
+// `_` stands for a space, `~` for `_`.
+const COMMANDS: [(&str, &str); 24] = [
+    ("enterprise import -", FIRST),
+    ("enterprise import -", BAD),
+    ("enterprise import - --skip-bad", BAD),
+    ("enterprise import -", AGAIN),
+    (
+        "enterprise set 1101919106 --name Sixth --tier REGULAR --effective-from 2021-01-01",
+        "",
+    ),
+    (
+        "enterprise set 1101919106 --social-credit-code 91110000600037341L",
+        "",
+    ),
+    ("enterprise set 1101919107 --suspended true", ""),
+    (
+        "enterprise set 1101919106 --suspended true --valid-until 2030-01-01",
+        "",
+    ),
+    (
+        "enterprise set 1101919101 --social-credit-code none --tier DISCREDITED --effective-from 2026-02-01",
+        "",
+    ),
+    (
+        "enterprise schedule 1101919101 --tier REGULAR --from 2030-01-01",
+        "",
+    ),
+    (
+        "enterprise schedule 1101919101 --tier CERTIFIED --from 2030-01-01",
+        "",
+    ),
+    (
+        "enterprise schedule 1101919102 --tier CERTIFIED --from 2030-01-01",
+        "",
+    ),
+    ("enterprise unschedule 1101919102 --from 2030-01-01", ""),
+    ("enterprise unschedule 1101919102 --from 2030-01-01", ""),
+    ("enterprise show 1101919101", ""),
+    ("enterprise show 91110000600037341L", ""),
+    ("enterprise show 1101919103", ""),
+    (
+        "order add --id A --kind INSPECT --basis TARGETED --hs-prefix 8471 --legal-basis Law --public-reason Recall \
+      --valid-from 2026-01-01T00:00:00+08:00 --confidential-reason A_tip",
+        "",
+    ),
+    (
+        "order add --id A --kind HOLD --basis MANDATED --hs-prefix 8471 --legal-basis Law --public-reason Recall",
+        "",
+    ),
+    ("order list --all --confidential", ""),
+    ("order end A --at 2026-02-01T00:00:00Z", ""),
+    ("order end A --at 2026-03-01T00:00:00Z", ""),
+    ("order end B --at 2026-03-01T00:00:00Z", ""),
+    ("order list --all", ""),
+];
+
 #[tokio::test]
 async fn the_command_line_writes_both_kinds_of_store_alike() {
-    const FIRST: &str = "customs_code,name,credit_tier,tier_effective_from,social_credit_code\n\
-        1101919101,\"Tab\there, back\\slash\",ADVANCED_CERTIFIED,2020-01-01,91110000600037341L\n\
-        1101919102,上海进出口有限公司,REGULAR,2020-01-01,\n\
-        1101919103,Third,DISCREDITED,2020-01-01,911100006000373428\n";
-    const BAD: &str = "customs_code,name,credit_tier,tier_effective_from,social_credit_code\n\
-        1101919104,Fourth,REGULAR,2020-01-01,91110000600037341L\n\
-        1101919105,Fifth,GOLDEN,2020-01-01,\n\
-        1101919102,Second,REGULAR,2020-01-01,\n";
-    const AGAIN: &str = "customs_code,name,credit_tier,tier_effective_from\n\
-        1101919101,\"Tab\there, back\\slash\",ADVANCED_CERTIFIED,2020-01-01\n\
-        1101919103,Third,REGULAR,2026-01-01\n";
-    // `_` stands for a space, `~` for `_`.
-    let commands = [
-        ("enterprise import -", FIRST),
-        ("enterprise import -", BAD),
-        ("enterprise import - --skip-bad", BAD),
-        ("enterprise import -", AGAIN),
-        (
-            "enterprise set 1101919106 --name Sixth --tier REGULAR --effective-from 2021-01-01",
-            "",
-        ),
-        (
-            "enterprise set 1101919106 --social-credit-code 91110000600037341L",
-            "",
-        ),
-        ("enterprise set 1101919107 --suspended true", ""),
-        (
-            "enterprise set 1101919106 --suspended true --valid-until 2030-01-01",
-            "",
-        ),
-        (
-            "enterprise set 1101919101 --social-credit-code none --tier DISCREDITED --effective-from 2026-02-01",
-            "",
-        ),
-        (
-            "enterprise schedule 1101919101 --tier REGULAR --from 2030-01-01",
-            "",
-        ),
-        (
-            "enterprise schedule 1101919101 --tier CERTIFIED --from 2030-01-01",
-            "",
-        ),
-        (
-            "enterprise schedule 1101919102 --tier CERTIFIED --from 2030-01-01",
-            "",
-        ),
-        ("enterprise unschedule 1101919102 --from 2030-01-01", ""),
-        ("enterprise unschedule 1101919102 --from 2030-01-01", ""),
-        ("enterprise show 1101919101", ""),
-        ("enterprise show 91110000600037341L", ""),
-        ("enterprise show 1101919103", ""),
-        (
-            "order add --id A --kind INSPECT --basis TARGETED --hs-prefix 8471 --legal-basis Law --public-reason Recall \
-          --valid-from 2026-01-01T00:00:00+08:00 --confidential-reason A_tip",
-            "",
-        ),
-        (
-            "order add --id A --kind HOLD --basis MANDATED --hs-prefix 8471 --legal-basis Law --public-reason Recall",
-            "",
-        ),
-        ("order list --all --confidential", ""),
-        ("order end A --at 2026-02-01T00:00:00Z", ""),
-        ("order end A --at 2026-03-01T00:00:00Z", ""),
-        ("order end B --at 2026-03-01T00:00:00Z", ""),
-        ("order list --all", ""),
-    ];
     let server = Postgres::start().await;
     let folder = tempfile::tempdir().unwrap();
     let path = sqlite::StorePath(folder.path().join("greenlane.db"));
@@ -144,7 +145,7 @@ async fn the_command_line_writes_both_kinds_of_store_alike() {
     assert_eq!((&made["from_version"], &made["trimmed"]), (&1.into(), &0.into()));
     assert!(run(&embedded, "migrate --trim", "").0);
 
-    for (arguments, input) in commands {
+    for (arguments, input) in COMMANDS {
         let expected = run(&embedded, arguments, input);
         let told = run(&database, arguments, input);
         assert_eq!(told, expected, "{arguments}");

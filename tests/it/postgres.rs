@@ -54,123 +54,124 @@ async fn assert_equal(follower: &Follower, settings: &Settings, what: &str) {
     assert_eq!(follower.generation.digest(), digest, "{what}");
 }
 
+/// Statements, one after another, and what the log must then hold.
+const CASES: [(&str, &[&str]); 22] = [
+    (
+        "INSERT INTO enterprise VALUES ('A000000001', '91110000600037341L', 'a', 'REGULAR', '2020-01-01'),
+                                       ('A000000002', '91110000600037342X', 'b', 'REGULAR', '2020-01-01'),
+                                       ('A000000003', NULL, 'c', 'REGULAR', '2020-01-01')",
+        &["upsert A000000001", "upsert A000000002", "upsert A000000003"],
+    ),
+    ("UPDATE enterprise SET name = 'x' WHERE false", &[]),
+    ("INSERT INTO enterprise SELECT * FROM enterprise ON CONFLICT DO NOTHING", &[]),
+    ("DELETE FROM control_order", &[]),
+    (
+        "UPDATE enterprise SET suspended = true WHERE customs_code = 'A000000001'",
+        &["upsert A000000001"],
+    ),
+    // One statement that inserts and updates fires the triggers of both.
+    (
+        "INSERT INTO enterprise (customs_code, name, credit_tier, tier_effective_from)
+         VALUES ('A000000001', 'z', 'REGULAR', '2021-01-01'), ('A000000009', 'z', 'REGULAR', '2021-01-01')
+         ON CONFLICT (customs_code) DO UPDATE SET name = excluded.name",
+        &["upsert A000000001", "upsert A000000009"],
+    ),
+    (
+        "UPDATE enterprise SET customs_code = 'B000000001' WHERE customs_code = 'A000000001'",
+        &["delete A000000001", "upsert B000000001"],
+    ),
+    // A code is handed on: it must not stand twice while the log is replayed.
+    (
+        "UPDATE enterprise SET social_credit_code = CASE customs_code WHEN 'A000000003' THEN '91110000600037342X' END
+          WHERE customs_code IN ('A000000002', 'A000000003')",
+        &["delete A000000002", "upsert A000000002", "upsert A000000003"],
+    ),
+    // Keys move on by one.
+    (
+        "UPDATE enterprise SET customs_code = CASE customs_code WHEN 'A000000002' THEN 'A000000001' ELSE 'A000000002' END
+          WHERE customs_code IN ('A000000002', 'A000000003')",
+        &["delete A000000003", "upsert A000000001", "upsert A000000002"],
+    ),
+    // Gone and back within one statement: whichever trigger comes first, the row stands.
+    (
+        "WITH gone AS (DELETE FROM enterprise WHERE customs_code = 'A000000002' RETURNING *)
+         INSERT INTO enterprise SELECT customs_code, NULL, 'again', credit_tier, tier_effective_from FROM gone",
+        &["upsert A000000002"],
+    ),
+    (
+        "MERGE INTO enterprise e USING (VALUES ('A000000002', 'm'), ('C000000001', 'm')) AS v (code, name)
+            ON e.customs_code = v.code
+          WHEN MATCHED THEN DELETE
+          WHEN NOT MATCHED THEN INSERT VALUES (v.code, NULL, v.name, 'REGULAR', '2020-01-01')",
+        &["delete A000000002", "upsert C000000001"],
+    ),
+    (
+        "INSERT INTO scheduled_tier VALUES ('C000000001', 'CERTIFIED', '2026-04-01')",
+        &["upsert C000000001|2026-04-01"],
+    ),
+    (
+        "UPDATE scheduled_tier SET effective_from = '2026-05-01'",
+        &["delete C000000001|2026-04-01", "upsert C000000001|2026-05-01"],
+    ),
+    (
+        "UPDATE scheduled_tier SET credit_tier = 'REGULAR'",
+        &["upsert C000000001|2026-05-01"],
+    ),
+    (
+        "INSERT INTO recognised_operator VALUES ('SG201234567890', 'SG', 'STP-Plus', 'n', '2020-01-01')",
+        &["upsert SG201234567890"],
+    ),
+    ("DELETE FROM recognised_operator", &["delete SG201234567890"]),
+    (
+        "INSERT INTO mutual_recognition VALUES ('XX', 'AEO', DEFAULT, 'SEA,AIR', '2020-01-01')",
+        &["upsert XX|AEO|ALL|SEA,AIR|2020-01-01"],
+    ),
+    (
+        "INSERT INTO control_order (id, kind, basis, hs_prefix, valid_from, legal_basis, public_reason)
+         VALUES ('O1', 'HOLD', 'MANDATED', '84', '2026-01-01 08:00:00+08', 'l', 'p')",
+        &["upsert O1"],
+    ),
+    // Whatever the writer's own ways of writing dates are.
+    (
+        "SET datestyle = 'German'; SET timezone = 'Asia/Shanghai';
+         INSERT INTO scheduled_tier VALUES ('C000000001', 'CERTIFIED', '2026-06-01');
+         UPDATE control_order SET valid_to = '2027-01-01 00:00:00+08'; RESET datestyle; RESET timezone",
+        &["upsert C000000001|2026-06-01", "upsert O1"],
+    ),
+    // What no replica can read must not stop the feed.
+    (
+        "INSERT INTO enterprise VALUES ('D000000001', NULL, 'd', 'REGULAR', 'infinity', NULL),
+                                       ('D000000002', NULL, 'd', 'REGULAR', '0044-03-15 BC', '-infinity'),
+                                       ('lower case', 'x', 'd', 'GOLDEN', '12026-01-01', NULL)",
+        &["upsert D000000001", "upsert D000000002", "upsert lower case"],
+    ),
+    (
+        "UPDATE control_order SET valid_from = '-infinity', valid_to = 'infinity';
+         INSERT INTO scheduled_tier VALUES ('D000000001', 'REGULAR', 'infinity')",
+        &["upsert O1", "upsert D000000001|infinity"],
+    ),
+    // A replication role, which switches ordinary triggers off.
+    (
+        "SET session_replication_role = replica; DELETE FROM enterprise; SET session_replication_role = origin",
+        &[
+            "delete A000000001",
+            "delete A000000009",
+            "delete B000000001",
+            "delete C000000001",
+            "delete D000000001",
+            "delete D000000002",
+            "delete lower case",
+        ],
+    ),
+];
+
 #[tokio::test]
 async fn every_statement_is_logged_as_it_leaves_the_tables() {
-    let cases: [(&str, &[&str]); 22] = [
-        (
-            "INSERT INTO enterprise VALUES ('A000000001', '91110000600037341L', 'a', 'REGULAR', '2020-01-01'),
-                                           ('A000000002', '91110000600037342X', 'b', 'REGULAR', '2020-01-01'),
-                                           ('A000000003', NULL, 'c', 'REGULAR', '2020-01-01')",
-            &["upsert A000000001", "upsert A000000002", "upsert A000000003"],
-        ),
-        ("UPDATE enterprise SET name = 'x' WHERE false", &[]),
-        ("INSERT INTO enterprise SELECT * FROM enterprise ON CONFLICT DO NOTHING", &[]),
-        ("DELETE FROM control_order", &[]),
-        (
-            "UPDATE enterprise SET suspended = true WHERE customs_code = 'A000000001'",
-            &["upsert A000000001"],
-        ),
-        // One statement that inserts and updates fires the triggers of both.
-        (
-            "INSERT INTO enterprise (customs_code, name, credit_tier, tier_effective_from)
-             VALUES ('A000000001', 'z', 'REGULAR', '2021-01-01'), ('A000000009', 'z', 'REGULAR', '2021-01-01')
-             ON CONFLICT (customs_code) DO UPDATE SET name = excluded.name",
-            &["upsert A000000001", "upsert A000000009"],
-        ),
-        (
-            "UPDATE enterprise SET customs_code = 'B000000001' WHERE customs_code = 'A000000001'",
-            &["delete A000000001", "upsert B000000001"],
-        ),
-        // A code is handed on: it must not stand twice while the log is replayed.
-        (
-            "UPDATE enterprise SET social_credit_code = CASE customs_code WHEN 'A000000003' THEN '91110000600037342X' END
-              WHERE customs_code IN ('A000000002', 'A000000003')",
-            &["delete A000000002", "upsert A000000002", "upsert A000000003"],
-        ),
-        // Keys move on by one.
-        (
-            "UPDATE enterprise SET customs_code = CASE customs_code WHEN 'A000000002' THEN 'A000000001' ELSE 'A000000002' END
-              WHERE customs_code IN ('A000000002', 'A000000003')",
-            &["delete A000000003", "upsert A000000001", "upsert A000000002"],
-        ),
-        // Gone and back within one statement: whichever trigger comes first, the row stands.
-        (
-            "WITH gone AS (DELETE FROM enterprise WHERE customs_code = 'A000000002' RETURNING *)
-             INSERT INTO enterprise SELECT customs_code, NULL, 'again', credit_tier, tier_effective_from FROM gone",
-            &["upsert A000000002"],
-        ),
-        (
-            "MERGE INTO enterprise e USING (VALUES ('A000000002', 'm'), ('C000000001', 'm')) AS v (code, name)
-                ON e.customs_code = v.code
-              WHEN MATCHED THEN DELETE
-              WHEN NOT MATCHED THEN INSERT VALUES (v.code, NULL, v.name, 'REGULAR', '2020-01-01')",
-            &["delete A000000002", "upsert C000000001"],
-        ),
-        (
-            "INSERT INTO scheduled_tier VALUES ('C000000001', 'CERTIFIED', '2026-04-01')",
-            &["upsert C000000001|2026-04-01"],
-        ),
-        (
-            "UPDATE scheduled_tier SET effective_from = '2026-05-01'",
-            &["delete C000000001|2026-04-01", "upsert C000000001|2026-05-01"],
-        ),
-        (
-            "UPDATE scheduled_tier SET credit_tier = 'REGULAR'",
-            &["upsert C000000001|2026-05-01"],
-        ),
-        (
-            "INSERT INTO recognised_operator VALUES ('SG201234567890', 'SG', 'STP-Plus', 'n', '2020-01-01')",
-            &["upsert SG201234567890"],
-        ),
-        ("DELETE FROM recognised_operator", &["delete SG201234567890"]),
-        (
-            "INSERT INTO mutual_recognition VALUES ('XX', 'AEO', DEFAULT, 'SEA,AIR', '2020-01-01')",
-            &["upsert XX|AEO|ALL|SEA,AIR|2020-01-01"],
-        ),
-        (
-            "INSERT INTO control_order (id, kind, basis, hs_prefix, valid_from, legal_basis, public_reason)
-             VALUES ('O1', 'HOLD', 'MANDATED', '84', '2026-01-01 08:00:00+08', 'l', 'p')",
-            &["upsert O1"],
-        ),
-        // Whatever the writer's own ways of writing dates are.
-        (
-            "SET datestyle = 'German'; SET timezone = 'Asia/Shanghai';
-             INSERT INTO scheduled_tier VALUES ('C000000001', 'CERTIFIED', '2026-06-01');
-             UPDATE control_order SET valid_to = '2027-01-01 00:00:00+08'; RESET datestyle; RESET timezone",
-            &["upsert C000000001|2026-06-01", "upsert O1"],
-        ),
-        // What no replica can read must not stop the feed.
-        (
-            "INSERT INTO enterprise VALUES ('D000000001', NULL, 'd', 'REGULAR', 'infinity', NULL),
-                                           ('D000000002', NULL, 'd', 'REGULAR', '0044-03-15 BC', '-infinity'),
-                                           ('lower case', 'x', 'd', 'GOLDEN', '12026-01-01', NULL)",
-            &["upsert D000000001", "upsert D000000002", "upsert lower case"],
-        ),
-        (
-            "UPDATE control_order SET valid_from = '-infinity', valid_to = 'infinity';
-             INSERT INTO scheduled_tier VALUES ('D000000001', 'REGULAR', 'infinity')",
-            &["upsert O1", "upsert D000000001|infinity"],
-        ),
-        // A replication role, which switches ordinary triggers off.
-        (
-            "SET session_replication_role = replica; DELETE FROM enterprise; SET session_replication_role = origin",
-            &[
-                "delete A000000001",
-                "delete A000000009",
-                "delete B000000001",
-                "delete C000000001",
-                "delete D000000001",
-                "delete D000000002",
-                "delete lower case",
-            ],
-        ),
-    ];
-
     let server = Postgres::with_store().await;
     let settings = server.settings();
     let session = server.session().await;
     let mut follower = Follower::begin(settings.clone()).await;
-    for (sql, expected) in cases {
+    for (sql, expected) in CASES {
         let before = head(&session).await;
         session.batch_execute(sql).await.unwrap();
         let mut logged = log_after(&session, before).await;

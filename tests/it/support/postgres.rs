@@ -17,6 +17,7 @@ use greenlane::{
     registry::{Generation, Place},
     upstream::{
         Found, ResyncCause,
+        log::LogEntry,
         postgres::{self, Reader, Settings, TlsFiles},
     },
 };
@@ -323,8 +324,7 @@ impl Follower {
                 Found::Resync(cause) => return Err(cause),
                 Found::Commits(commits) => {
                     for commit in commits {
-                        let changes: Vec<_> =
-                            commit.entries.iter().filter_map(|entry| entry.change()).collect();
+                        let changes: Vec<_> = commit.entries.iter().filter_map(LogEntry::change).collect();
                         self.generation.commit(&changes, commit.sequence(), commit.mark);
                         lengths.push(commit.entries.len());
                     }
