@@ -272,7 +272,10 @@ fn what_is_well_formed_but_no_image_is_inconsistent() {
     let (mut rows, tables) = (Vec::new(), {
         let mut rows = Vec::new();
         let tables = original.dump(|block| match block {
-            crate::registry::image::Block::Enterprises(bytes) => Ok(rows.extend_from_slice(bytes)),
+            crate::registry::image::Block::Enterprises(bytes) => {
+                rows.extend_from_slice(bytes);
+                Ok(())
+            }
             crate::registry::image::Block::Changed(_) => Err("nothing changed"),
         });
         (rows, tables.unwrap())
@@ -304,9 +307,12 @@ fn what_is_well_formed_but_no_image_is_inconsistent() {
     };
     assert!(decoded(&file(&rows, &others, &trailer(|_| (), 3))).is_ok());
 
-    let refused = |bytes: &[u8]| match decoded(bytes).expect_err("no image") {
-        FileError::Inconsistent { place, problem } => format!("{place}: {problem}"),
-        other => panic!("{other:?}"),
+    let refused = |bytes: &[u8]| {
+        let error = decoded(bytes).expect_err("no image");
+        let FileError::Inconsistent { place, problem } = error else {
+            panic!("{error:?}");
+        };
+        format!("{place}: {problem}")
     };
     let whole = trailer(|_| (), 3);
     let said = [
