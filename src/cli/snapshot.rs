@@ -29,7 +29,7 @@ const BUFFER: usize = 1 << 20;
 
 /// Write, show and verify snapshot files: all that a replica holds, in one file
 ///
-/// A replica writes one at server.data_dir by itself and starts from it when its store does not answer. A file holds the
+/// A replica writes one at `server.data_dir` by itself and starts from it when its store does not answer. A file holds the
 /// confidential reasons of control orders: only its owner can read it, and copies want the same care.
 #[derive(Debug, clap::Args)]
 pub(super) struct Snapshot {
@@ -39,7 +39,7 @@ pub(super) struct Snapshot {
 
 #[derive(Debug, Subcommand)]
 enum SnapshotCommand {
-    /// Write everything that the store at upstream.url holds to a file
+    /// Write everything that the store at `upstream.url` holds to a file
     Export {
         /// The file; one that is there is replaced once the new one is whole
         #[arg(long, value_name = "FILE")]

@@ -71,91 +71,106 @@ impl Put {
     }
 }
 
-/// Takes values one after the other; `None` as soon as one is none.
+/// A value that cannot be read: the bytes end within it, or are those of no value of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unreadable;
+
+/// A value, if there is one.
+pub(super) type Taken<T> = Result<T, Unreadable>;
+
+/// Takes values one after the other.
 #[derive(Debug)]
 pub(super) struct Take<'a>(pub(super) &'a [u8]);
 
 impl<'a> Take<'a> {
-    pub(super) fn bytes<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
-        let (bytes, rest) = self.0.split_first_chunk()?;
+    pub(super) fn bytes<const N: usize>(&mut self) -> Taken<&'a [u8; N]> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(Unreadable)?;
         self.0 = rest;
-        Some(bytes)
+        Ok(bytes)
     }
 
-    pub(super) fn byte(&mut self) -> Option<u8> {
+    pub(super) fn byte(&mut self) -> Taken<u8> {
         self.bytes().map(|[byte]| *byte)
     }
 
-    pub(super) fn boolean(&mut self) -> Option<bool> {
+    pub(super) fn boolean(&mut self) -> Taken<bool> {
         match self.byte()? {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Unreadable),
         }
     }
 
-    pub(super) fn number(&mut self) -> Option<u64> {
+    pub(super) fn number(&mut self) -> Taken<u64> {
         self.bytes().map(|bytes| u64::from_le_bytes(*bytes))
     }
 
-    pub(super) fn signed(&mut self) -> Option<i64> {
+    pub(super) fn signed(&mut self) -> Taken<i64> {
         self.bytes().map(|bytes| i64::from_le_bytes(*bytes))
     }
 
-    pub(super) fn text(&mut self) -> Option<&'a str> {
-        let length = usize::try_from(self.number()?).ok()?;
-        let (text, rest) = self.0.split_at_checked(length)?;
+    pub(super) fn text(&mut self) -> Taken<&'a str> {
+        let length = usize::try_from(self.number()?).map_err(|_| Unreadable)?;
+        let (text, rest) = self.0.split_at_checked(length).ok_or(Unreadable)?;
         self.0 = rest;
-        std::str::from_utf8(text).ok()
+        std::str::from_utf8(text).map_err(|_| Unreadable)
     }
 
     /// A text that must be one of a kind.
-    pub(super) fn parsed<T: std::str::FromStr>(&mut self) -> Option<T> {
-        self.text()?.parse().ok()
+    pub(super) fn parsed<T: std::str::FromStr>(&mut self) -> Taken<T> {
+        self.text()?.parse().map_err(|_| Unreadable)
     }
 
-    pub(super) fn owned(&mut self) -> Option<String> {
+    pub(super) fn owned(&mut self) -> Taken<String> {
         self.text().map(str::to_owned)
     }
 
-    pub(super) fn date(&mut self) -> Option<Date> {
-        i32::try_from(self.signed()?).ok().and_then(Date::from_days)
+    pub(super) fn date(&mut self) -> Taken<Date> {
+        let days = i32::try_from(self.signed()?).map_err(|_| Unreadable)?;
+        Date::from_days(days).ok_or(Unreadable)
     }
 
-    pub(super) fn instant(&mut self) -> Option<Timestamp> {
-        let (second, nanosecond) = (self.signed()?, i32::try_from(self.signed()?).ok()?);
-        Timestamp::new(second, nanosecond).ok()
+    pub(super) fn instant(&mut self) -> Taken<Timestamp> {
+        let second = self.signed()?;
+        let nanosecond = i32::try_from(self.signed()?).map_err(|_| Unreadable)?;
+        Timestamp::new(second, nanosecond).map_err(|_| Unreadable)
     }
 
-    pub(super) fn wall(&mut self) -> Option<SystemTime> {
+    pub(super) fn wall(&mut self) -> Taken<SystemTime> {
         let before = self.boolean()?;
-        let (seconds, nanoseconds) = (self.number()?, u32::try_from(self.number()?).ok()?);
+        let seconds = self.number()?;
+        let nanoseconds = u32::try_from(self.number()?).map_err(|_| Unreadable)?;
         if nanoseconds >= 1_000_000_000 {
-            return None;
+            return Err(Unreadable);
         }
         let distance = Duration::new(seconds, nanoseconds);
-        if before {
+        let at = if before {
             UNIX_EPOCH.checked_sub(distance)
         } else {
             UNIX_EPOCH.checked_add(distance)
-        }
+        };
+        at.ok_or(Unreadable)
     }
 
-    pub(super) fn optional<T>(&mut self, take: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        Some(if self.boolean()? { Some(take(self)?) } else { None })
+    pub(super) fn optional<T>(&mut self, take: impl FnOnce(&mut Self) -> Taken<T>) -> Taken<Option<T>> {
+        self.boolean()?.then(|| take(self)).transpose()
     }
 
     /// As many values as are said; room is made as they come, not as many as are said.
     pub(super) fn each<T, V: FromIterator<T>>(
         &mut self,
-        mut take: impl FnMut(&mut Self) -> Option<T>,
-    ) -> Option<V> {
+        mut take: impl FnMut(&mut Self) -> Taken<T>,
+    ) -> Taken<V> {
         let count = self.number()?;
         (0..count).map(|_| take(self)).collect()
     }
 
     /// The value, if nothing is left over.
-    pub(super) fn end<T>(self, value: T) -> Option<T> {
-        self.0.is_empty().then_some(value)
+    pub(super) fn end<T>(self, value: T) -> Taken<T> {
+        if self.0.is_empty() {
+            Ok(value)
+        } else {
+            Err(Unreadable)
+        }
     }
 }

@@ -60,10 +60,10 @@ pub enum FileError {
 }
 
 impl FileError {
-    pub(super) fn inconsistent(place: impl Into<String>, problem: impl ToString) -> Self {
+    pub(super) fn inconsistent(place: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Inconsistent {
             place: place.into(),
-            problem: problem.to_string(),
+            problem: problem.into(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use arrayvec::ArrayString;
 
 use super::{
-    codec::{Put, Take},
+    codec::{Put, Take, Taken, Unreadable},
     error::FileError,
 };
 use crate::{
@@ -54,7 +54,7 @@ impl Header {
         put.0
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Taken<Self> {
         let mut take = Take(bytes);
         let header = Self {
             epoch: take.owned()?,
@@ -79,8 +79,9 @@ impl Trailer {
         let mut put = Put::default();
         put.text(&position.epoch);
         put.number(position.sequence);
-        put.optional(*mark, |put, mark| {
-            mark.into_iter().for_each(|word| put.number(word))
+        put.optional(*mark, |put, [first, second]| {
+            put.number(first);
+            put.number(second);
         });
         put.wall(*confirmed_at);
         put.wall(*written_at);
@@ -92,20 +93,23 @@ impl Trailer {
         put.0
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Taken<Self> {
         let mut take = Take(bytes);
         let position = Position {
             epoch: take.text()?.into(),
             sequence: take.number()?,
         };
-        let mark: Mark = take.optional(|take| Some([take.number()?, take.number()?]))?;
+        let mark: Mark = take.optional(|take| Ok([take.number()?, take.number()?]))?;
         let trailer = Self {
             place: Place { position, mark },
             confirmed_at: take.wall()?,
             written_at: take.wall()?,
             store: take.owned()?,
             policy_digest: take.owned()?,
-            tiers: take.each::<_, Vec<u64>>(Take::number)?.try_into().ok()?,
+            tiers: take
+                .each::<_, Vec<u64>>(Take::number)?
+                .try_into()
+                .map_err(|_| Unreadable)?,
             digest: *take.bytes()?,
             blocks: take.number()?,
         };
@@ -153,28 +157,28 @@ pub(super) fn decode_tables(bytes: &[u8], trailer: &Trailer) -> Result<Tables, F
         place: trailer.place.clone(),
         tiers: trailer.tiers,
         digest: trailer.digest,
-        schedules: take.each(take_scheduled).ok_or_else(|| bad("scheduled_tier"))?,
+        schedules: take.each(take_scheduled).map_err(|_| bad("scheduled_tier"))?,
         operators: take
             .each(|take| take_operator(take).map(Arc::new))
-            .ok_or_else(|| bad("recognised_operator"))?,
+            .map_err(|_| bad("recognised_operator"))?,
         arrangements: take
-            .each(|take| Some((take.owned()?, take_arrangement(take)?)))
-            .ok_or_else(|| bad("mutual_recognition"))?,
+            .each(|take| Ok((take.owned()?, take_arrangement(take)?)))
+            .map_err(|_| bad("mutual_recognition"))?,
         orders: take
-            .each(|take| Some((take.owned()?, Arc::new(take_order(take)?))))
-            .ok_or_else(|| bad("control_order"))?,
+            .each(|take| Ok((take.owned()?, Arc::new(take_order(take)?))))
+            .map_err(|_| bad("control_order"))?,
         quarantined: take
             .each(|take| {
-                Some(Quarantined {
-                    entity: Entity::from_name(take.text()?)?,
+                Ok(Quarantined {
+                    entity: Entity::from_name(take.text()?).ok_or(Unreadable)?,
                     key: take.owned()?,
                     reason: take.owned()?,
                 })
             })
-            .ok_or_else(|| bad("of quarantined rows"))?,
+            .map_err(|_| bad("of quarantined rows"))?,
     };
     take.end(tables)
-        .ok_or_else(|| FileError::inconsistent("the tables", "there are bytes after their end"))
+        .map_err(|Unreadable| FileError::inconsistent("the tables", "there are bytes after their end"))
 }
 
 fn put_scheduled(put: &mut Put, scheduled: &Scheduled) {
@@ -186,13 +190,13 @@ fn put_scheduled(put: &mut Put, scheduled: &Scheduled) {
     put.each(&scheduled.unreadable, |put, key| put.text(key));
 }
 
-fn take_scheduled(take: &mut Take<'_>) -> Option<Scheduled> {
-    Some(Scheduled {
+fn take_scheduled(take: &mut Take<'_>) -> Taken<Scheduled> {
+    Ok(Scheduled {
         customs_code: take.parsed()?,
         changes: take.each(|take| {
-            Some(ScheduledTier {
+            Ok(ScheduledTier {
                 effective_from: take.date()?,
-                credit_tier: CreditTier::from_number(take.byte()?.into())?,
+                credit_tier: CreditTier::from_number(take.byte()?.into()).ok_or(Unreadable)?,
             })
         })?,
         unreadable: take.each(Take::owned)?,
@@ -218,9 +222,9 @@ fn put_operator(put: &mut Put, operator: &RecognisedOperator) {
     put.byte((*suspended).into());
 }
 
-fn take_operator(take: &mut Take<'_>) -> Option<RecognisedOperator> {
-    let aeo_code: AeoCode = normalised_aeo(take.text()?)?;
-    Some(RecognisedOperator {
+fn take_operator(take: &mut Take<'_>) -> Taken<RecognisedOperator> {
+    let aeo_code: AeoCode = normalised_aeo(take.text()?).ok_or(Unreadable)?;
+    Ok(RecognisedOperator {
         aeo_code,
         country: take.parsed()?,
         programme: take.owned()?,
@@ -248,8 +252,8 @@ fn put_arrangement(put: &mut Put, arrangement: &Arrangement) {
     put.optional(*effective_to, Put::date);
 }
 
-fn take_arrangement(take: &mut Take<'_>) -> Option<Arrangement> {
-    Some(Arrangement {
+fn take_arrangement(take: &mut Take<'_>) -> Taken<Arrangement> {
+    Ok(Arrangement {
         country: take.parsed()?,
         programme: take.owned()?,
         direction: take_direction(take)?,
@@ -260,10 +264,10 @@ fn take_arrangement(take: &mut Take<'_>) -> Option<Arrangement> {
 }
 
 /// A direction, or 0 for none.
-fn take_direction(take: &mut Take<'_>) -> Option<Option<Direction>> {
+fn take_direction(take: &mut Take<'_>) -> Taken<Option<Direction>> {
     match take.byte()? {
-        0 => Some(None),
-        number => Direction::from_number(number.into()).map(Some),
+        0 => Ok(None),
+        number => Direction::from_number(number.into()).map(Some).ok_or(Unreadable),
     }
 }
 
@@ -303,17 +307,18 @@ fn put_order(put: &mut Put, order: &ControlOrder) {
     put.optional(confidential_reason.as_deref(), Put::text);
 }
 
-fn take_order(take: &mut Take<'_>) -> Option<ControlOrder> {
-    Some(ControlOrder {
+fn take_order(take: &mut Take<'_>) -> Taken<ControlOrder> {
+    Ok(ControlOrder {
         id: take.owned()?,
-        kind: OrderKind::from_number(take.byte()?.into())?,
-        basis: OrderBasis::from_number(take.byte()?.into())?,
+        kind: OrderKind::from_number(take.byte()?.into()).ok_or(Unreadable)?,
+        basis: OrderBasis::from_number(take.byte()?.into()).ok_or(Unreadable)?,
         selectors: Selectors {
-            enterprise_id: take.optional(|take| ArrayString::from(take.text()?).ok())?,
+            enterprise_id: take.optional(|take| ArrayString::from(take.text()?).map_err(|_| Unreadable))?,
             hs_prefix: take.optional(Take::parsed)?,
             origin_country: take.optional(Take::parsed)?,
             customs_office: take.optional(Take::parsed)?,
-            container_number: take.optional(|take| ArrayString::from(take.text()?).ok())?,
+            container_number: take
+                .optional(|take| ArrayString::from(take.text()?).map_err(|_| Unreadable))?,
             direction: take_direction(take)?,
         },
         valid_from: take.instant()?,

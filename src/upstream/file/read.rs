@@ -11,11 +11,15 @@ use std::{
 
 use super::{
     Info, Loaded,
+    codec::Unreadable,
     error::FileError,
     frame::{Decoder, Kind, Packed},
     parts::{Header, Trailer, decode_tables},
 };
-use crate::registry::{Generation, image::Loading};
+use crate::registry::{
+    Generation,
+    image::{BadImage, Loading},
+};
 
 /// More threads than this only wait for the one that reads.
 const MAX_THREADS: usize = 4;
@@ -62,7 +66,7 @@ pub fn decode(input: impl Read, length: u64) -> Result<Loaded, FileError> {
 
     let generation = loading
         .finish(decode_tables(&tables, &trailer)?)
-        .map_err(|bad| FileError::inconsistent("the whole", bad))?;
+        .map_err(|BadImage(problem)| FileError::inconsistent("the whole", problem))?;
     Ok(Loaded {
         generation: generation.into(),
         info: Info::new(trailer, bytes, hash),
@@ -111,12 +115,13 @@ pub(super) fn check(generation: &Generation) -> Result<(), FileError> {
 fn read_header(decoder: &mut Decoder<impl Read>, buffer: &mut Vec<u8>) -> Result<Header, FileError> {
     let block = decoder.next()?;
     Header::decode(block.unpack(buffer)?)
-        .ok_or_else(|| FileError::inconsistent("block 0", "the header cannot be read"))
+        .map_err(|Unreadable| FileError::inconsistent("block 0", "the header cannot be read"))
 }
 
 fn read_trailer(block: &Packed, header: &Header, buffer: &mut Vec<u8>) -> Result<Trailer, FileError> {
     let bad = |problem| FileError::inconsistent(format!("block {}", block.number), problem);
-    let trailer = Trailer::decode(block.unpack(buffer)?).ok_or_else(|| bad("the trailer cannot be read"))?;
+    let trailer =
+        Trailer::decode(block.unpack(buffer)?).map_err(|Unreadable| bad("the trailer cannot be read"))?;
     if trailer.blocks != block.number {
         return Err(bad("there are not as many blocks as it says"));
     }

@@ -5,10 +5,10 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use super::*;
+use super::{frame::Kind, *};
 use crate::{
     domain::{identifier::EnterpriseId, recognition::shipped_arrangements},
-    registry::{Change, row::Entity},
+    registry::{Change, image::Block, row::Entity},
     upstream::{columns::Column, row},
 };
 
@@ -252,7 +252,7 @@ fn another_version_and_other_files_are_refused_by_name() {
 }
 
 /// A file of these blocks, whose checksums and hash hold.
-fn file_of(blocks: &[(frame::Kind, &[u8])]) -> Vec<u8> {
+fn file_of(blocks: &[(Kind, &[u8])]) -> Vec<u8> {
     let mut encoder = frame::Encoder::new(Vec::new()).unwrap();
     for (kind, plain) in blocks {
         encoder.block(*kind, plain).unwrap();
@@ -260,108 +260,137 @@ fn file_of(blocks: &[(frame::Kind, &[u8])]) -> Vec<u8> {
     encoder.finish().unwrap().0
 }
 
-#[test]
-fn what_is_well_formed_but_no_image_is_inconsistent() {
-    use frame::Kind::{Changed, Enterprises, Tables, Trailer as End};
-    let original = generation(3);
-    let header = parts::Header {
-        epoch: "0123456789abcdef".to_owned(),
-        enterprises: u64::MAX,
-    }
-    .encode();
-    let (mut rows, tables) = (Vec::new(), {
+/// What is in the blocks of a good file.
+struct Parts {
+    header: Vec<u8>,
+    rows: Vec<u8>,
+    others: Vec<u8>,
+    trailer: Trailer,
+}
+
+impl Parts {
+    fn new() -> Self {
         let mut rows = Vec::new();
-        let tables = original.dump(|block| match block {
-            crate::registry::image::Block::Enterprises(bytes) => Ok(rows.extend_from_slice(bytes)),
-            crate::registry::image::Block::Changed(_) => Err("nothing changed"),
+        let tables = generation(3).dump(|block| match block {
+            Block::Enterprises(bytes) => {
+                rows.extend_from_slice(bytes);
+                Ok(())
+            }
+            Block::Changed(_) => Err("nothing changed"),
         });
-        (rows, tables.unwrap())
-    });
-    rows.extend_from_slice(&tables.0);
-    let tables = tables.1;
-    let trailer = |change: fn(&mut Trailer), blocks| {
-        let mut trailer = Trailer {
-            place: tables.place.clone(),
-            confirmed_at: UNIX_EPOCH,
-            written_at: UNIX_EPOCH,
-            store: String::new(),
-            policy_digest: String::new(),
-            tiers: tables.tiers,
-            digest: tables.digest,
-            blocks,
-        };
+        let tables = tables.unwrap();
+        let epoch = tables.place.position.epoch.to_string();
+        let enterprises = u64::MAX;
+        Self {
+            header: parts::Header { epoch, enterprises }.encode(),
+            rows,
+            others: parts::encode_tables(&tables),
+            trailer: Trailer {
+                place: tables.place,
+                confirmed_at: UNIX_EPOCH,
+                written_at: UNIX_EPOCH,
+                store: String::new(),
+                policy_digest: String::new(),
+                tiers: tables.tiers,
+                digest: tables.digest,
+                blocks: 3,
+            },
+        }
+    }
+
+    fn trailer(&self, change: impl FnOnce(&mut Trailer)) -> Vec<u8> {
+        let mut trailer = self.trailer.clone();
         change(&mut trailer);
         trailer.encode()
-    };
-    let others = parts::encode_tables(&tables);
-    let file = |rows: &[u8], others: &[u8], end: &[u8]| {
+    }
+
+    fn file(&self, rows: &[u8], others: &[u8], trailer: &[u8]) -> Vec<u8> {
         file_of(&[
-            (frame::Kind::Header, &header),
-            (Enterprises, rows),
-            (Tables, others),
-            (End, end),
+            (Kind::Header, &self.header),
+            (Kind::Enterprises, rows),
+            (Kind::Tables, others),
+            (Kind::Trailer, trailer),
         ])
-    };
-    assert!(decoded(&file(&rows, &others, &trailer(|_| (), 3))).is_ok());
+    }
+}
 
-    let refused = |bytes: &[u8]| match decoded(bytes).expect_err("no image") {
-        FileError::Inconsistent { place, problem } => format!("{place}: {problem}"),
-        other => panic!("{other:?}"),
-    };
-    let whole = trailer(|_| (), 3);
-    let said = [
-        refused(&file(&rows[..rows.len() - 1], &others, &whole)),
-        refused(&file(&rows, &others[..others.len() - 1], &whole)),
-        refused(&file(&rows, &[&others[..], b"x"].concat(), &whole)),
-        refused(&file(&rows, &others, &whole[1..])),
-        refused(&file(&rows, &others, &trailer(|_| (), 4))),
-        refused(&file(
-            &rows,
-            &others,
-            &trailer(|trailer| trailer.tiers[0] += 1, 3),
-        )),
-        refused(&file(
-            &rows,
-            &others,
-            &trailer(|trailer| trailer.place.position.epoch = "x".into(), 3),
-        )),
-        refused(&file_of(&[
-            (frame::Kind::Header, &header),
-            (Enterprises, &rows),
-            (Enterprises, &rows),
-            (End, &whole),
-        ])),
-        refused(&file_of(&[
-            (frame::Kind::Header, &header),
-            (Changed, &rows),
-            (Enterprises, &rows),
-            (End, &whole),
-        ])),
-        refused(&file_of(&[(Enterprises, &rows)])),
-        refused(&file_of(&[(frame::Kind::Header, b"x"), (End, &whole)])),
-    ];
-    let expected = [
-        "block 1: the columns do not have the length that the number of rows asks for",
-        "the table of quarantined rows: a row cannot be read",
-        "the tables: there are bytes after their end",
-        "block 3: the trailer cannot be read",
-        "block 3: there are not as many blocks as it says",
-        "the whole: the enterprises of a tier are not as many as the image says",
-        "block 3: header and trailer are of two stores",
-        "block 2: an enterprise stands twice",
-        "block 2: it is of a kind that does not belong there",
-        "block 0: it is of a kind that does not belong there",
-        "block 0: the header cannot be read",
-    ];
-    assert_eq!(said, expected);
+#[track_caller]
+fn assert_refused(bytes: &[u8], said: &str) {
+    let error = decoded(bytes).expect_err("no image");
+    assert!(matches!(error, FileError::Inconsistent { .. }), "{error:?}");
+    assert_eq!(error.to_string(), format!("inconsistent: {said}"));
+}
 
-    // A row and a digest that disagree are found by counting afresh alone.
-    let other = decoded(&file(
-        &rows,
-        &others,
-        &trailer(|trailer| trailer.digest[0] ^= 1, 3),
-    ))
-    .unwrap();
+#[test]
+fn what_is_well_formed_but_no_image_is_inconsistent() {
+    let parts = Parts::new();
+    let Parts {
+        header, rows, others, ..
+    } = &parts;
+    let whole = parts.trailer(|_| ());
+    assert!(decoded(&parts.file(rows, others, &whole)).is_ok());
+
+    assert_refused(
+        &parts.file(&rows[..rows.len() - 1], others, &whole),
+        "the columns do not have the length that the number of rows asks for, in block 1",
+    );
+    assert_refused(
+        &parts.file(rows, &others[..others.len() - 1], &whole),
+        "a row cannot be read, in the table of quarantined rows",
+    );
+    assert_refused(
+        &parts.file(rows, &[&others[..], b"x"].concat(), &whole),
+        "there are bytes after their end, in the tables",
+    );
+    assert_refused(
+        &parts.file(rows, others, &whole[1..]),
+        "the trailer cannot be read, in block 3",
+    );
+    let twice = [
+        (Kind::Header, &header[..]),
+        (Kind::Enterprises, rows),
+        (Kind::Enterprises, rows),
+        (Kind::Trailer, &whole),
+    ];
+    assert_refused(&file_of(&twice), "an enterprise stands twice, in block 2");
+    let early = [
+        (Kind::Header, &header[..]),
+        (Kind::Changed, rows),
+        (Kind::Enterprises, rows),
+        (Kind::Trailer, &whole),
+    ];
+    assert_refused(
+        &file_of(&early),
+        "it is of a kind that does not belong there, in block 2",
+    );
+    assert_refused(
+        &file_of(&[(Kind::Enterprises, rows)]),
+        "it is of a kind that does not belong there, in block 0",
+    );
+    assert_refused(
+        &file_of(&[(Kind::Header, b"x"), (Kind::Trailer, &whole)]),
+        "the header cannot be read, in block 0",
+    );
+}
+
+#[test]
+fn a_trailer_that_contradicts_the_rest_is_inconsistent() {
+    let parts = Parts::new();
+    let file = |change: fn(&mut Trailer)| parts.file(&parts.rows, &parts.others, &parts.trailer(change));
+    assert_refused(
+        &file(|trailer| trailer.blocks = 4),
+        "there are not as many blocks as it says, in block 3",
+    );
+    assert_refused(
+        &file(|trailer| trailer.tiers[0] += 1),
+        "the enterprises of a tier are not as many as the image says, in the whole",
+    );
+    assert_refused(
+        &file(|trailer| trailer.place.position.epoch = "x".into()),
+        "header and trailer are of two stores, in block 3",
+    );
+    // A digest that disagrees with the rows is found by counting afresh alone.
+    let other = decoded(&file(|trailer| trailer.digest[0] ^= 1)).unwrap();
     let error = other.check().expect_err("another digest").to_string();
     assert!(error.contains("have the digest"), "{error}");
 }
