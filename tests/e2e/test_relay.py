@@ -22,6 +22,7 @@ import pytest
 
 from feed import assert_same, code, fill, seconds, size, transaction
 from harness import Server, eventually, pb
+from nats_accounts import Accounts
 from nats_servers import BUCKET_STREAM, STREAM, Servers
 from postgres_server import Postgres
 from relays import Relay
@@ -232,8 +233,8 @@ def test_replicas_that_have_only_nats_hold_what_the_store_does(tmp_path, origin)
 def test_a_commit_too_large_for_a_message_is_seen_whole_and_one_too_large_to_follow_as_a_snapshot(tmp_path, origin):
     with relayed(tmp_path, replicas=2, regular=30_000, origin=origin) as world:
         with transaction(world.sql):
-            for n in range(9_000):
-                name = f"{random.Random(n).getrandbits(1200):x}"
+            for n in range(2_000):
+                name = f"{random.Random(n).getrandbits(4_000):x}"
                 world.sql.execute("UPDATE enterprise SET name = ? WHERE customs_code = ?", (name, code("REGULAR", n)))
         world.same()
         parts = [message for message in world.servers.messages() if message["kind"] == "changes"]
@@ -311,15 +312,20 @@ def test_relays_tell_where_the_store_stands_and_permit_four_fetches_at_a_time(tm
         permits = {replica: ask(replica)["granted"] for replica in "abcde"}
         assert permits == {"a": True, "b": True, "c": True, "d": True, "e": False}
 
-        async def ended(client):
-            subject = f"greenlane.registry.permit.{head['relay']}"
-            await client.publish(subject, json.dumps({"replica": "b", "ended": True}).encode())
-        world.servers.connected(ended)
+        def end(replica: str):
+            async def tell(client):
+                subject = f"greenlane.registry.permit.{head['relay']}"
+                await client.publish(subject, json.dumps({"replica": replica, "ended": True}).encode())
+            world.servers.connected(tell)
+        end("b")
         eventually(lambda: ask("e")["granted"], 10, "room for another")
         assert not ask("f")["granted"]
-        # Nothing may keep a replica waiting for ever: permits that nobody renews end.
-        late = world.replica(wait=False)
-        late.wait_ready(60)
+        waits = world.replica(wait=False)
+        eventually(lambda: "listening" in waits.log_tail(), 20, "the replica has started")
+        with pytest.raises(TimeoutError):
+            waits.wait_ready(2)
+        end("a")
+        waits.wait_ready(20)
 
 
 def test_a_connection_is_encrypted_and_both_sides_are_who_they_say(tmp_path):
@@ -346,6 +352,20 @@ def test_a_connection_is_encrypted_and_both_sides_are_who_they_say(tmp_path):
             assert "p@ss" not in stranger.log_text() and "p%40" not in stranger.log_text()
             stranger.kill()
         world.same()
+
+
+def test_a_credentials_file_opens_an_account_and_without_it_nobody_gets_in(tmp_path):
+    accounts = Accounts(tmp_path / "accounts")
+    servers = Servers(tmp_path, config=accounts.config, login=accounts.login)
+    known = {"upstream.credentials_file": str(accounts.file)}
+    world = Relayed(tmp_path, servers=servers)
+    with world.exit:
+        world.register()
+        world.relay(known)
+        world.replica(known)
+        world.same()
+        stranger = world.relay({})
+        eventually(lambda: "does not answer" in stranger.log_text(), 30, "a refused connection")
 
 
 class Certificates:

@@ -68,6 +68,9 @@ impl NatsSettings {
         let mut addresses = Vec::new();
         for host in hosts.trim_end_matches('/').split(',') {
             let host = host.rsplit_once("://").map_or(host, |(_, host)| host);
+            if host.is_empty() {
+                return Err(wrong("a server must be host or host:port"));
+            }
             let address = format!("{scheme}://{host}");
             let address: ServerAddr = address
                 .parse()

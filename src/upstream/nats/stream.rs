@@ -220,11 +220,15 @@ impl Stream {
     }
 
     /// Drops what stands before a sequence; it stays itself.
-    pub async fn drop_before(&self, stream_sequence: u64) -> Result<u64, UpstreamError> {
+    pub async fn drop_before(&self, stream_sequence: u64) -> Result<(), UpstreamError> {
+        if stream_sequence <= 1 {
+            // To the server, 0 means everything.
+            return Ok(());
+        }
         let stream = self.context.get_stream_no_info(self.names.stream()).await;
         let stream = stream.map_err(|error| unavailable("stream", error))?;
         let purged = stream.purge().sequence(stream_sequence).await;
-        Ok(purged.map_err(|error| unavailable("purge", error))?.purged)
+        purged.map_err(|error| unavailable("purge", error)).map(drop)
     }
 }
 

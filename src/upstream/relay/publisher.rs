@@ -5,7 +5,7 @@ mod catch_up;
 use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{task::JoinSet, time::Instant};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
     super::{
@@ -193,7 +193,10 @@ impl Publisher {
             // Whether an append that fails was carried out cannot be known: the stream is read again.
             let end = link.end.take();
             match link.stream.append(packed.payload, &id, at).await? {
-                Appended::Elsewhere => return Ok(false),
+                Appended::Elsewhere => {
+                    debug!(after = at, "another relay was first");
+                    return Ok(false);
+                }
                 Appended::At(stream_sequence) => at = stream_sequence,
             }
             link.end = Some(End {
