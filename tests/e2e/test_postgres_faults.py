@@ -243,6 +243,28 @@ def test_a_database_without_the_tables_is_waited_for(tmp_path, postgres):
         assert_same(server)
 
 
+def test_a_migration_while_replicas_read_disturbs_none(tmp_path, postgres):
+    with following(tmp_path, postgres, settings=SETTINGS) as server:
+        first = server.status().registry_version.sequence
+        with contextlib.closing(postgres.connect()) as sql:
+            for number in range(5):
+                sql.execute("UPDATE enterprise SET name = ? WHERE customs_code = ?", (f"F{number}", code("REGULAR", 1)))
+                server.migrate()
+        assert_same(server)
+        nothing_was_missed_or_doubled(server, first)
+
+
+def test_a_stop_is_not_held_up_by_a_silent_database(tmp_path, postgres):
+    server = Server(tmp_path, SETTINGS | {"upstream.timeout": "60s"}, upstream=postgres)
+    server.migrate()
+    postgres.freeze()
+    with server.start(wait=False):
+        eventually(lambda: answered(server), 20, "an answer")
+        begun = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - begun < 5
+
+
 def test_changes_arrive_where_no_notification_passes(tmp_path, postgres, capsys):
     with Pooler(postgres) as pooler:
         # What writes and looks from outside goes to the server itself.
