@@ -2,7 +2,7 @@
 
 After each fault the replica equals the store by digest and has missed nothing; while it lasts every answer is right
 about its freshness. GREENLANE_POSTGRES_WRITES (5000; 50000 in the long run), GREENLANE_CUT_SECONDS (8; 60),
-GREENLANE_PROPAGATION_SECONDS (3; 30) and GREENLANE_FLEET_ENTERPRISES (100000; 1000000) set the sizes.
+GREENLANE_PROPAGATION_SECONDS (3; 30) and GREENLANE_FLEET_ENTERPRISES (60000; 1000000) set the sizes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from writers import CUSTOMS, SOCIAL, writing
 WRITES = size("POSTGRES_WRITES", 5_000)
 CUT_SECONDS = size("CUT_SECONDS", 8)
 PROPAGATION_SECONDS = size("PROPAGATION_SECONDS", 3)
-FLEET_ENTERPRISES = size("FLEET_ENTERPRISES", 100_000)
+FLEET_ENTERPRISES = size("FLEET_ENTERPRISES", 60_000)
 SETTINGS = {"upstream.heartbeat_interval": "100ms", "upstream.timeout": "1s"}
 LOGGED = "SELECT entity, count(*) FROM change_log WHERE sequence > ? GROUP BY entity"
 

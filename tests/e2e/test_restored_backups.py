@@ -130,7 +130,13 @@ def test_a_restored_backup_is_noticed_and_the_lost_changes_are_forgotten(tmp_pat
         assert server.metric("greenlane_upstream_resyncs_total") == 2
 
 
-@RESTORES
+# A database's turn takes seconds: it has the worst one only.
+@pytest.mark.parametrize("upstream, write, cause", [
+    ("sqlite", write_nothing, "fork"), ("sqlite", write_up_to_the_old_head, "fork"),
+    ("sqlite", write_past_the_old_head, "fork"), ("sqlite", begin_a_new_epoch, "epoch"),
+    ("postgres", write_past_the_old_head, "fork")], indirect=["upstream"],
+    ids=["sqlite-older", "sqlite-up to the old head", "sqlite-past the old head", "sqlite-a new epoch",
+         "postgres-past the old head"])
 def test_a_backup_restored_while_the_replica_was_down_makes_its_file_worthless(tmp_path, upstream, write, cause):
     with following(tmp_path, upstream, REGISTER, SETTINGS) as server:
         store = OfPostgres(upstream) if upstream else Sqlite(server)

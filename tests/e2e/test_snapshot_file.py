@@ -1,6 +1,6 @@
 """The snapshot file: a replica starts from it while upstream is away, says how old it is, and then catches up.
 
-GREENLANE_FILE_ENTERPRISES (20000; 1000000 in the long run) and GREENLANE_FILE_KILLS (8; 200) set the sizes.
+GREENLANE_FILE_ENTERPRISES (20000; 1000000 in the long run) and GREENLANE_FILE_KILLS (6; 200) set the sizes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from witness import ADVANCED, DISCREDITED, Witness
 from writers import CUSTOMS, SOCIAL, writing
 
 ENTERPRISES = size("FILE_ENTERPRISES", 20_000)
-KILLS = size("FILE_KILLS", 8)
+KILLS = size("FILE_KILLS", 6)
 RELIEF = 2.0
 SETTINGS = {"freshness.relief_max_age": "2s", "upstream.heartbeat_interval": "100ms", "upstream.timeout": "1s"}
 REGISTER = (("ADVANCED_CERTIFIED", 10), ("REGULAR", 1_000), ("DISCREDITED", 10))
@@ -111,7 +111,7 @@ def test_a_start_without_upstream_serves_from_the_file_and_says_its_age(tmp_path
 def test_what_is_served_from_the_file_is_row_by_row_what_the_store_held(tmp_path, postgres):
     """The digest is in the file too, so it proves nothing about the rest."""
     with following(tmp_path, postgres, settings=SETTINGS | UNGUARDED) as server:
-        with writing(postgres.url, 2_000) as done:
+        with writing(postgres.url, 1_000) as done:
             done()
         with contextlib.closing(postgres.connect()) as sql:
             sql.execute("INSERT INTO enterprise (customs_code, name, credit_tier, tier_effective_from)"
