@@ -56,7 +56,7 @@ def template() -> pathlib.Path:
                 folder = pathlib.Path(scratch)
                 own(folder)
                 subprocess.run([programs() / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust",
-                                "--encoding=UTF8", "--locale=C", "--no-sync"], check=True, cwd=folder,
+                                "--encoding=UTF8", "--locale=C", "--no-sync", "--wal-segsize=1"], check=True, cwd=folder,
                                stdout=subprocess.DEVNULL, **USER)
                 partial = made.with_suffix(".partial")
                 shutil.rmtree(partial, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""What was decided in advance takes effect on time, though upstream is away when the time comes.
+"""Clocks: what was decided in advance takes effect on time, though upstream is away; a clock that is set hides no age.
 
-The server's clock is set to seconds before midnight in UTC+8. Each answer is held against the instant at which the
-server says that it decided.
+At midnight the server's clock is set to seconds before midnight in UTC+8, and each answer is held against the instant at
+which the server says that it decided.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import datetime
 import os
 import time
 
-from feed import assert_same, code, decide, following, transaction
-from harness import pb, shifted_clock
+from feed import assert_same, code, decide, following, seconds, transaction
+from harness import eventually, pb, shifted_clock
 
 CHINA = datetime.timezone(datetime.timedelta(hours=8))
 BEFORE = 6.0
@@ -62,3 +62,32 @@ def test_schedules_ends_and_orders_take_effect_at_their_instant_with_upstream_do
             time.sleep(0.01)
         assert all(each == {False, True} for each in seen.values()), seen
         assert server.status().last_error, "upstream was there all the time"
+
+
+def test_a_wall_clock_that_is_set_while_upstream_is_away_makes_no_data_young(tmp_path):
+    offset = tmp_path / "offset"
+    offset.write_text("+0\n")
+    clock = shifted_clock("") | {"FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1"}
+    del clock["FAKETIME"]
+    settings = {"freshness.relief_max_age": "2s"}
+    with following(tmp_path / "server", settings=settings, environment=clock) as server:
+        assert_same(server)
+        os.rename(server.db, server.tmp / "away.db")
+        away = time.monotonic()
+        offset.write_text("-3600\n")
+        decision = decide(server, ENDING)
+        set_to = decision.decided_at.ToDatetime(datetime.timezone.utc) - datetime.datetime.now(datetime.timezone.utc)
+        assert abs(set_to.total_seconds() + 3600) < 10, "the clock was not set back: this proves nothing"
+        eventually(lambda: decide(server, ENDING).freshness == pb.FRESHNESS_STALE, 10, "STALE")
+        assert seconds(decide(server, ENDING).data_age) > time.monotonic() - away - 0.5
+        assert decide(server, ENDING).credit_tier == pb.CREDIT_TIER_REGULAR
+        os.rename(server.tmp / "away.db", server.db)
+        assert_same(server)
+        # A machine that slept finds its wall clock ahead, and the monotonic one where it was.
+        os.rename(server.db, server.tmp / "away.db")
+        offset.write_text("+3600\n")
+        eventually(lambda: decide(server, ENDING).freshness == pb.FRESHNESS_STALE, 1.5, "STALE at once")
+        assert seconds(decide(server, ENDING).data_age) > 3_600
+        os.rename(server.tmp / "away.db", server.db)
+        assert_same(server)
+        assert decide(server, ENDING).credit_tier == pb.CREDIT_TIER_ADVANCED_CERTIFIED
