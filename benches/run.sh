@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 
 cargo bench --bench decision -- --enterprises "${GREENLANE_BENCH_ENTERPRISES:-1000000}" "$@"
 echo
+cargo bench --bench disturbance -- --enterprises "${GREENLANE_BENCH_ENTERPRISES:-1000000}"
+echo
 cargo bench --bench snapshot -- --enterprises "${GREENLANE_BENCH_ENTERPRISES:-1000000}"
 echo
 # What allocates does not hang on optimisation, and this build is the tests'.
