@@ -188,7 +188,7 @@ mod tests {
         guard.settle([400, 1, 8_000, 1, 1], begun);
         assert!(guard.check([400, 1, 6_400, 1, 1]).is_ok());
         assert!(guard.check([400, 1, 6_399, 1, 1]).is_err());
-        assert!(guard.check([502, 1, 7_900, 1, 1]).is_err(), "an upgrade");
+        assert!(guard.check([502, 1, 7_800, 1, 1]).is_err(), "an upgrade");
         assert!(guard.check([501, 1, 8_000, 1, 1]).is_ok(), "a registration");
     }
 
