@@ -57,8 +57,10 @@ impl Reader {
         let session = self.session().await?;
         let bound = self.settings.timeout;
         let look = poll::look(&session.client, place, most, bound).await?;
-        self.writers.look(&session.client, bound).await?;
-        self.session = Some(session);
+        // What was read counts, whatever becomes of the session.
+        if self.writers.look(&session.client, bound).await.is_ok() {
+            self.session = Some(session);
+        }
         Ok(look)
     }
 

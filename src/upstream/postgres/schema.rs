@@ -131,8 +131,18 @@ async fn seed(client: &Client) -> Result<(), UpstreamError> {
     Ok(())
 }
 
-/// Refuses a database that holds no store, or one of an older schema.
+/// Refuses a database that holds no store, or one of an older schema, and a standby: it lags behind, so that data would
+/// count as confirmed that is not.
 pub(super) async fn require_current(client: &Client, bound: Duration) -> Result<(), UpstreamError> {
+    let standby = "SELECT 1 WHERE pg_is_in_recovery()";
+    let standby = within(bound, "asking for the server", client.simple_query(standby)).await?;
+    if !rows(standby).is_empty() {
+        return Err(UpstreamError::Unavailable(
+            "the server is a standby, whose head may be old: name the primary, or all of them with \
+             target_session_attrs=read-write"
+                .to_owned(),
+        ));
+    }
     let version = within(bound, "asking for the schema", version_of(client)).await?;
     match version {
         Some(version) if version >= VERSION => Ok(()),
