@@ -48,14 +48,14 @@ fn social(number: usize) -> SocialCreditCode {
     format!("{number:018}").parse().unwrap()
 }
 
-fn text(text: impl ToString) -> Column<'static> {
-    Column::Text(text.to_string().into())
+fn text(text: &str) -> Column<'static> {
+    Column::Text(text.to_owned().into())
 }
 
 fn put(number: usize, social_credit: Option<usize>, tier: usize, name: &str) -> Change {
     let columns = [
-        text(code(number)),
-        social_credit.map_or(Column::Null, |number| text(social(number))),
+        text(code(number).as_str()),
+        social_credit.map_or(Column::Null, |number| text(social(number).as_str())),
         text(name),
         text(TIERS[tier % TIERS.len()]),
         text("2020-01-01"),
@@ -64,7 +64,7 @@ fn put(number: usize, social_credit: Option<usize>, tier: usize, name: &str) -> 
         } else {
             Column::Null
         },
-        Column::Integer((tier % 3 == 0).into()),
+        Column::Integer(tier.is_multiple_of(3).into()),
     ];
     row::put(Entity::Enterprise, &columns)
 }
@@ -201,7 +201,7 @@ fn changes(ops: &[Op], owners: &mut [Option<usize>]) -> Vec<Change> {
                 changes.push(gone(number));
             }
             Op::Schedule { number, tier } => {
-                let columns = [text(code(number)), text(TIERS[tier]), text("2027-01-01")];
+                let columns = [text(code(number).as_str()), text(TIERS[tier]), text("2027-01-01")];
                 changes.push(row::put(Entity::ScheduledTier, &columns));
             }
             Op::Unschedule(number) => {
@@ -212,7 +212,7 @@ fn changes(ops: &[Op], owners: &mut [Option<usize>]) -> Vec<Change> {
             }
             Op::Order(id, kind) => {
                 let kind = ["HOLD", "INSPECT", "DOCUMENTS", "NO_KIND"][kind % 4];
-                let mut columns = vec![text(format!("order-{id}")), text(kind), text("MANDATED")];
+                let mut columns = vec![text(&format!("order-{id}")), text(kind), text("MANDATED")];
                 columns.extend((0..5).map(|_| Column::Null));
                 columns.extend(["IMPORT", "2026-01-01T00:00:00Z"].map(text));
                 columns.push(Column::Null);
@@ -222,7 +222,7 @@ fn changes(ops: &[Op], owners: &mut [Option<usize>]) -> Vec<Change> {
             Op::OrderGone(id) => changes.push(row::gone(Entity::ControlOrder, &format!("order-{id}"))),
             Op::Operator(id, good) => {
                 let columns = [
-                    text(format!("SG{id:08}")),
+                    text(&format!("SG{id:08}")),
                     text("SG"),
                     text("STP-Plus"),
                     text("Operator"),
