@@ -1,6 +1,6 @@
 //! `greenlane relay`
 
-use std::{convert::Infallible, process::ExitCode};
+use std::process::ExitCode;
 
 use super::Context;
 use crate::app::{self, relay, settings::StoreUrl, telemetry};
@@ -9,33 +9,29 @@ use crate::app::{self, relay, settings::StoreUrl, telemetry};
 #[derive(Debug, clap::Args)]
 pub(super) struct Relay {
     /// The store to read: `sqlite://path` or `postgres://...`
-    #[arg(long, value_name = "URL", value_parser = url)]
-    from: StoreUrl,
+    #[arg(long, value_name = "URL")]
+    from: String,
 
     /// Where to publish: `nats://host:port,host:port`
-    #[arg(long, value_name = "URL", value_parser = url)]
-    to: StoreUrl,
+    #[arg(long, value_name = "URL")]
+    to: String,
 
     /// Take the first state of the store whatever has moved in it since the snapshot file
     #[arg(long)]
     accept_drift: bool,
 }
 
-fn url(text: &str) -> Result<StoreUrl, Infallible> {
-    Ok(StoreUrl::new(text))
-}
-
 impl Relay {
     /// Runs the command.
     pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let mut settings = context.settings().clone();
-        settings.upstream.url = self.from;
+        settings.upstream.url = StoreUrl::new(self.from);
         telemetry::start(&settings.log)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         runtime.block_on(async {
-            let relay = relay::Relay::build(&settings, &self.to, self.accept_drift)?;
+            let relay = relay::Relay::build(&settings, &StoreUrl::new(self.to), self.accept_drift)?;
             let stopped = app::stop_signal();
             relay
                 .run_until(async {

@@ -161,6 +161,12 @@ class Servers:
                 return None
         return self.ask(ask)
 
+    def subjects(self, stream: str) -> list[str]:
+        """The subjects of which a stream holds messages."""
+        async def ask(js):
+            return sorted((await js.stream_info(stream, subjects_filter=">")).state.subjects or {})
+        return self.ask(ask)
+
     def objects(self) -> list[str]:
         """The names of the snapshots in the object store."""
         async def ask(js):

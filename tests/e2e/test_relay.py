@@ -413,7 +413,8 @@ def test_two_snapshots_are_kept_and_the_stream_from_the_older_one_on(tmp_path):
             late = world.replica()
         asleep.signal(signal.SIGCONT)
         world.same()
-        eventually(lambda: world.servers.info(BUCKET_STREAM).state.num_subjects <= 4, 30, "nothing else in the bucket")
+        # Two snapshots' metadata and chunks, and what a relay may just be putting.
+        eventually(lambda: len(world.servers.subjects(BUCKET_STREAM)) <= 6, 30, "nothing else in the bucket")
         assert late.status().registry_version == asleep.status().registry_version
         assert asleep.metrics().get('greenlane_upstream_resyncs_total{cause="gap"}', 0) >= 1
 

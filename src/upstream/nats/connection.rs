@@ -142,9 +142,13 @@ fn note(event: &Event) {
         Event::Disconnected => warn!("disconnected from NATS"),
         // What was dropped is missed by its sequence, and fetched again.
         Event::SlowConsumer(subscription) => {
-            warn!(subscription, "NATS messages dropped: too slow to take them")
+            warn!(subscription, "NATS messages dropped: too slow to take them");
         }
-        other => debug!(event = %other, "NATS"),
+        Event::LameDuckMode
+        | Event::Draining
+        | Event::Closed
+        | Event::ServerError(_)
+        | Event::ClientError(_) => debug!(%event, "NATS"),
     }
 }
 

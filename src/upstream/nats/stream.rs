@@ -308,28 +308,24 @@ async fn ensure(
                         "more copies of a NATS stream"
                     ),
                     Err(error) => {
-                        warn!(stream = config.name, copies, %error, "a NATS stream without all its copies")
+                        warn!(stream = config.name, copies, %error, "a NATS stream without all its copies");
                     }
                 }
             }
             return Ok(());
         }
-        let error = match context.create_stream(config.clone()).await {
-            Ok(_) => {
-                info!(
-                    stream = config.name,
-                    copies = config.num_replicas,
-                    "NATS stream made"
-                );
-                return Ok(());
-            }
-            Err(error) => error,
+        let Err(error) = context.create_stream(config.clone()).await else {
+            info!(
+                stream = config.name,
+                copies = config.num_replicas,
+                "NATS stream made"
+            );
+            return Ok(());
         };
-        let answer = match error.kind() {
-            CreateStreamErrorKind::JetStream(answer) => answer.error_code(),
-            _ => return Err(unavailable("create a stream", error)),
+        let CreateStreamErrorKind::JetStream(answer) = error.kind() else {
+            return Err(unavailable("create a stream", error));
         };
-        match answer {
+        match answer.error_code() {
             // Another relay was first, with other copies.
             ErrorCode::STREAM_NAME_EXIST => return Ok(()),
             ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED => {}
