@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use tokio::sync::watch;
 use tracing::info;
 
@@ -41,10 +41,12 @@ impl Relay {
         );
         let nats = from.nats(to.expose());
         nats.check()?;
+        let folder = &settings.server.data_dir;
+        std::fs::create_dir_all(folder).with_context(|| format!("server.data_dir {}", folder.display()))?;
         let publisher = Publisher::new(RelaySettings {
             to: nats,
             from,
-            folder: settings.server.data_dir.clone(),
+            folder: folder.clone(),
             snapshot_interval: settings.upstream.snapshot_interval.get(),
         });
         let (registry, metrics) = (Arc::new(Registry::default()), Arc::new(Metrics::default()));
