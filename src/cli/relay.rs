@@ -26,12 +26,13 @@ impl Relay {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let mut settings = context.settings().clone();
         settings.upstream.url = StoreUrl::new(self.from);
+        let (to, accept_drift) = (StoreUrl::new(self.to), self.accept_drift);
         telemetry::start(&settings.log)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         runtime.block_on(async {
-            let relay = relay::Relay::build(&settings, &StoreUrl::new(self.to), self.accept_drift)?;
+            let relay = relay::Relay::build(&settings, &to, accept_drift)?;
             let stopped = app::stop_signal();
             relay
                 .run_until(async {
