@@ -49,9 +49,9 @@ pub fn pack<'a>(
         if ended {
             return None;
         }
-        let packed = packer.next_message()?;
-        ended = packed.is_err();
-        Some(packed)
+        let message = packer.next_message()?;
+        ended = message.is_err();
+        Some(message)
     })
 }
 
