@@ -56,6 +56,13 @@ impl Follower {
         );
         self.candidate = None;
         drop(self.registry.replace(Arc::clone(&generation)));
+        // Why the store's own data is not in force stays told.
+        let last_error = self.status.told().last_error;
         self.in_force(&generation);
+        self.status.tell(|told| {
+            if told.last_error.is_empty() {
+                told.last_error = last_error;
+            }
+        });
     }
 }
