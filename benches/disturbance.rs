@@ -74,7 +74,7 @@ fn main() -> Result<()> {
         "while", "decisions", "p50", "p99", "p99.9", "max"
     );
     let registry = Arc::clone(&world.registry);
-    let (at_rest, _) = beside(&mut world, || {
+    let (at_rest, ()) = beside(&mut world, || {
         thread::park_timeout(Duration::from_secs(options.seconds));
     });
     print("nothing else happens", &at_rest);
@@ -114,7 +114,7 @@ fn record(of: usize) -> Vec<Vec<Change>> {
             let number = (number * COMMIT + row) * 104_729 % of;
             let mut row = enterprise(number, of);
             row.credit.credit_tier = CreditTier::ALL[number % CreditTier::COUNT];
-            row.credit.suspended = number % 7 == 0;
+            row.credit.suspended = number.is_multiple_of(7);
             change(row.customs_code.to_string(), Keyed::Enterprise(row))
         });
         rows.collect()
