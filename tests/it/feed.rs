@@ -157,10 +157,8 @@ async fn a_row_changed_behind_the_triggers_is_found_and_repaired() {
     })
     .await;
     let metrics = app.metrics().await;
-    assert_eq!(
-        metric(&metrics, "greenlane_upstream_digest_mismatches_total"),
-        1.0
-    );
+    let once = "greenlane_upstream_digest_mismatches_total 1";
+    assert!(metrics.lines().any(|own| own == once), "{metrics}");
 }
 
 fn metric(metrics: &str, name: &str) -> f64 {

@@ -594,7 +594,7 @@ async fn a_notification_is_heard_and_a_lost_one_costs_a_heartbeat() {
     let server = Postgres::with_store().await;
     let session = server.session().await;
     let settings = Settings {
-        heartbeat_interval: Duration::from_secs(600),
+        heartbeat_interval: Duration::from_mins(10),
         poll_interval: Duration::from_millis(20),
         ..server.settings()
     };
