@@ -283,7 +283,8 @@ impl Follower {
             .collect();
         // What the snapshot file held is put in force as it is when the store's own data is refused: it must not have
         // taken the refused commits in by then.
-        if in_place || (self.file.is_some() && !self.accept_drift) {
+        let checked = in_place || (self.file.is_some() && !self.accept_drift);
+        if checked {
             self.guard.check_commit(held, &changes)?;
         }
         for change in &changes {
@@ -293,8 +294,10 @@ impl Follower {
             }
         }
         held.commit(&changes, commit.sequence(), commit.mark);
-        if in_place {
+        if checked {
             self.guard.settle(held.tier_counts(), Instant::now());
+        }
+        if in_place {
             self.count(&changes, commit);
             self.in_force(held);
         }

@@ -15,6 +15,9 @@ use crate::{
 
 /// How long movements add up before they count as usual.
 const WINDOW: Duration = Duration::from_hours(24);
+/// So many times as much as in one step may move within the window, where the share of the tier is not more: a small
+/// register may be put in order row by row.
+const STEPS: u64 = 4;
 
 /// Enterprises of each tier, from best to worst.
 pub type TierCounts = [u64; CreditTier::COUNT];
@@ -24,7 +27,7 @@ pub type TierCounts = [u64; CreditTier::COUNT];
 pub struct DriftLimits {
     /// Share of a tier's enterprises, in ppm.
     pub max_ppm: u64,
-    /// Movements up to this number are never drift.
+    /// Movements up to this number in one step (a commit, a snapshot) are never drift; nor are four times as many in a day.
     pub max_rows: u64,
 }
 
@@ -44,11 +47,19 @@ pub struct Drift {
     pub after: u64,
 }
 
-/// Compares what is to come in force with what was accepted last.
+/// Compares what is to come in force with what was accepted last, and a day ago.
 #[derive(Debug)]
 pub struct DriftGuard {
     limits: DriftLimits,
-    accepted: Option<(TierCounts, Instant)>,
+    accepted: Option<Accepted>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Accepted {
+    last: TierCounts,
+    /// As they were at the beginning of the window, and what the register has grown by since.
+    granted: TierCounts,
+    since: Instant,
 }
 
 impl DriftGuard {
@@ -62,20 +73,25 @@ impl DriftGuard {
 
     /// Takes these counts for granted from now on.
     pub fn accept(&mut self, counts: TierCounts, now: Instant) {
-        self.accepted = counts.iter().any(|&count| count > 0).then_some((counts, now));
+        self.accepted = counts.iter().any(|&count| count > 0).then_some(Accepted {
+            last: counts,
+            granted: counts,
+            since: now,
+        });
     }
 
     /// Learns from counts that were let through: what the register has grown by is granted at once, any other movement
     /// only when a day has passed, because drift is a matter of hours, not of years.
     pub fn settle(&mut self, counts: TierCounts, now: Instant) {
         match &mut self.accepted {
-            Some((accepted, at)) if now.saturating_duration_since(*at) <= WINDOW => {
-                let mut growth = sum(counts).saturating_sub(sum(*accepted));
-                for (granted, count) in accepted.iter_mut().zip(counts) {
+            Some(accepted) if now.saturating_duration_since(accepted.since) <= WINDOW => {
+                let mut growth = sum(counts).saturating_sub(sum(accepted.granted));
+                for (granted, count) in accepted.granted.iter_mut().zip(counts) {
                     let grown = count.saturating_sub(*granted).min(growth);
                     *granted += grown;
                     growth -= grown;
                 }
+                accepted.last = counts;
             }
             _ => self.accept(counts, now),
         }
@@ -83,28 +99,29 @@ impl DriftGuard {
 
     /// Whether these counts may come in force.
     pub fn check(&self, counts: TierCounts) -> Result<(), Drift> {
-        match self.accepted {
-            Some((accepted, _)) => self.limits.check(accepted, counts),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether a commit may be applied to what is in force.
-    pub fn check_commit(&self, generation: &Generation, changes: &[Change]) -> Result<(), Drift> {
-        let Some((accepted, _)) = self.accepted else {
+        let Some(Accepted { last, granted, .. }) = self.accepted else {
             return Ok(());
         };
-        let counts = generation.tier_counts();
-        let most = changes.len() as u64;
-        // Far from any limit the commit need not be looked into.
-        let near = CreditTier::ALL.iter().zip(accepted.iter().zip(counts));
-        let near = near.into_iter().any(|(_, (&before, now))| {
-            before.abs_diff(now).saturating_add(most) > self.limits.allowed(before)
-        });
-        if !near {
+        let max_rows = self.limits.max_rows;
+        self.limits.check(last, counts, max_rows)?;
+        self.limits.check(granted, counts, max_rows.saturating_mul(STEPS))
+    }
+
+    /// Whether a commit may be applied to a generation whose counts were the last to be accepted.
+    pub fn check_commit(&self, generation: &Generation, changes: &[Change]) -> Result<(), Drift> {
+        let Some(Accepted { last, granted, .. }) = self.accepted else {
+            return Ok(());
+        };
+        // Far from any limit the commit need not be looked into: each row moves one enterprise at most.
+        let rows = changes.len() as u64;
+        let moved = |granted: u64, last: u64| granted.abs_diff(last).saturating_add(rows);
+        let mut counts = granted.into_iter().zip(last);
+        let far = rows <= self.limits.max_rows
+            && counts.all(|(granted, last)| moved(granted, last) <= self.limits.max_rows);
+        if far {
             return Ok(());
         }
-        self.limits.check(accepted, generation.tier_counts_after(changes))
+        self.check(generation.tier_counts_after(changes))
     }
 }
 
@@ -113,17 +130,16 @@ fn sum(counts: TierCounts) -> u64 {
 }
 
 impl DriftLimits {
-    fn allowed(&self, before: u64) -> u64 {
-        let share = u128::from(before) * u128::from(self.max_ppm) / 1_000_000;
-        u64::try_from(share).unwrap_or(u64::MAX).max(self.max_rows)
-    }
-
-    fn check(&self, before: TierCounts, after: TierCounts) -> Result<(), Drift> {
+    fn check(&self, before: TierCounts, after: TierCounts, max_rows: u64) -> Result<(), Drift> {
+        let allowed = |before: u64| {
+            let share = u128::from(before) * u128::from(self.max_ppm) / 1_000_000;
+            u64::try_from(share).unwrap_or(u64::MAX).max(max_rows)
+        };
         let growth = sum(after).saturating_sub(sum(before));
         for (&tier, (before, after)) in CreditTier::ALL.iter().zip(before.into_iter().zip(after)) {
             let lost = before.saturating_sub(after);
             let gained = after.saturating_sub(before).saturating_sub(growth);
-            if lost.max(gained) > self.allowed(before) {
+            if lost.max(gained) > allowed(before) {
                 return Err(Drift { tier, before, after });
             }
         }
@@ -141,7 +157,10 @@ mod tests {
     };
 
     fn checked(before: TierCounts, after: TierCounts) -> Option<CreditTier> {
-        LIMITS.check(before, after).err().map(|drift| drift.tier)
+        LIMITS
+            .check(before, after, LIMITS.max_rows)
+            .err()
+            .map(|drift| drift.tier)
     }
 
     #[test]
@@ -206,5 +225,21 @@ mod tests {
         assert!(guard.check([0, 0, 7_999, 0, 0]).is_err());
         guard.settle([0, 0, 8_000, 0, 0], begun + Duration::from_hours(25));
         assert!(guard.check([0, 0, 7_999, 0, 0]).is_ok());
+    }
+
+    #[test]
+    fn a_small_register_may_be_put_in_order_step_by_step_but_not_at_once() {
+        let mut guard = DriftGuard::new(LIMITS);
+        let begun = Instant::now();
+        guard.accept([0, 0, 450, 0, 0], begun);
+        assert!(
+            guard.check([101, 0, 349, 0, 0]).is_err(),
+            "more than a hundred at once"
+        );
+        for moved in (0..=400).step_by(100) {
+            assert!(guard.check([moved, 0, 450 - moved, 0, 0]).is_ok(), "{moved}");
+            guard.settle([moved, 0, 450 - moved, 0, 0], begun);
+        }
+        assert!(guard.check([401, 0, 49, 0, 0]).is_err(), "too much for a day");
     }
 }

@@ -22,7 +22,8 @@ from writers import writing
 RELIEF = 1.0
 # So many regular ones that to change them all is more than a commit that is applied in place.
 REGISTER = (("ADVANCED_CERTIFIED", 600), ("REGULAR", 11_000), ("DISCREDITED", 400))
-SETTINGS = {"freshness.relief_max_age": "1s", "upstream.heartbeat_interval": "100ms", "upstream.timeout": "1s"}
+SETTINGS = {"freshness.relief_max_age": "1s", "upstream.heartbeat_interval": "100ms", "upstream.timeout": "1s",
+            "upstream.max_drift_rows": "25"}
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -94,7 +94,7 @@ mod tests {
             "upstream.min_enterprises 1",
             "upstream.change_log_retention 7d",
             "upstream.max_drift_ppm 200000",
-            "upstream.max_drift_rows 100",
+            "upstream.max_drift_rows 500",
             "upstream.snapshot_interval 5m",
             "upstream.compare_interval 10m",
             "upstream.tls_ca_file \"\"",

@@ -64,7 +64,8 @@ pub struct UpstreamSettings {
     pub change_log_retention: Span,
     /// Share of a credit tier's enterprises, in ppm, that may move within a day before the data is refused as drift.
     pub max_drift_ppm: u64,
-    /// Movements of a credit tier up to this number of enterprises are never drift.
+    /// Movements of a credit tier up to this number of enterprises at once, and four times as many in a day, are never
+    /// drift.
     pub max_drift_rows: u64,
     /// Time between two snapshot files in the data directory (one is also written at stop), and between two snapshots that
     /// a relay puts into NATS.
@@ -93,7 +94,7 @@ impl Default for UpstreamSettings {
             min_enterprises: 1,
             change_log_retention: Span::new(Duration::from_hours(7 * 24)),
             max_drift_ppm: 200_000,
-            max_drift_rows: 100,
+            max_drift_rows: 500,
             snapshot_interval: Span::new(Duration::from_mins(5)),
             compare_interval: Span::new(Duration::from_mins(10)),
             tls_ca_file: PathBuf::new(),
