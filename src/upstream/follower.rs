@@ -78,6 +78,8 @@ enum StepError {
     Upstream(#[from] UpstreamError),
     #[error("drift: {0}")]
     Drift(#[from] Drift),
+    #[error("the store's snapshot ends at {theirs}, before {ours} which is in force")]
+    Older { ours: u64, theirs: u64 },
 }
 
 /// What is to be done next.
@@ -314,6 +316,18 @@ impl Follower {
             cause,
             begun,
         } = candidate;
+        // Another history may be shorter, the same one may not: a standby that lags behind would undo what is in force.
+        let another = matches!(cause, ResyncCause::Epoch | ResyncCause::Fork);
+        if let Some(ours) = self.registry.current().map(|current| current.position())
+            && !another
+            && (*ours.epoch == *generation.epoch())
+            && generation.position().sequence < ours.sequence
+        {
+            return Err(StepError::Older {
+                ours: ours.sequence,
+                theirs: generation.position().sequence,
+            });
+        }
         let counts = generation.tier_counts();
         if self.accept_drift {
             self.guard.accept(counts, Instant::now());

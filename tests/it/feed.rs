@@ -1,12 +1,28 @@
 //! The feed: what is refused, what is compared, what is told of it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use greenlane::{
-    app::settings::Span,
+    app::{
+        settings::{Settings, Span},
+        source_settings,
+    },
+    metrics::Metrics,
+    registry::{Position, Registry},
     service::pb::{self, CreditTier as Tier},
+    upstream::{
+        ResyncCause,
+        follower::{Follower, FollowerSettings},
+        guard::DriftLimits,
+        source::{Source, SourceSettings},
+        status::FeedStatus,
+    },
 };
 use rusqlite::Connection;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use crate::support::{
     SOON,
@@ -213,4 +229,73 @@ async fn metrics_tell_the_registry_as_it_is() {
     assert!(metric(&metrics, "greenlane_registry_age_seconds") < 60.0);
     assert!(metric(&metrics, "greenlane_upstream_propagation_seconds_count") >= 1.0);
     assert!(metrics.ends_with("# EOF\n"));
+}
+
+// === the follower alone ===
+
+#[tokio::test]
+async fn a_snapshot_older_than_what_is_in_force_is_refused_until_the_log_shows_another_history() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("greenlane.db").display());
+    let source = Source::open(&SourceSettings {
+        url,
+        // Nothing but what is asked for makes it look.
+        poll_interval: Duration::from_hours(1),
+        ..source_settings(&Settings::default())
+    })
+    .unwrap();
+    source.prepare().unwrap();
+    let sql = store::connect(&folder.path().join("greenlane.db"));
+    store::enterprise_of_each_tier(&sql);
+    let (registry, metrics) = (Arc::new(Registry::default()), Arc::new(Metrics::default()));
+    let status = Arc::new(FeedStatus::new("sqlite"));
+    let settings = FollowerSettings {
+        min_enterprises: 1,
+        change_log_retention: Duration::from_hours(1),
+        drift: DriftLimits {
+            max_ppm: 200_000,
+            max_rows: 500,
+        },
+        accept_drift: false,
+        stale_age: Duration::from_mins(5),
+    };
+    let follower = Follower::new(
+        source,
+        registry,
+        Arc::clone(&status),
+        Arc::clone(&metrics),
+        settings,
+        None,
+    );
+    let (resync, resyncs) = mpsc::channel(1);
+    let (stop, stopped) = watch::channel(false);
+    let mut parts = JoinSet::new();
+    parts.spawn(follower.run(resyncs, stopped));
+    let mut positions = status.positions();
+    let at = |sequence: u64| {
+        move |position: &Option<Position>| position.as_ref().is_some_and(|own| own.sequence == sequence)
+    };
+    positions.wait_for(at(5)).await.unwrap();
+
+    // A store that lags behind: the same epoch, two changes ago.
+    sql.execute_batch(
+        "DELETE FROM change_log WHERE sequence > 3;
+         UPDATE registry_meta SET sequence = 3;",
+    )
+    .unwrap();
+    resync.send(ResyncCause::Mismatch).await.unwrap();
+    tokio::time::timeout(SOON, positions.wait_for(at(3)))
+        .await
+        .unwrap()
+        .unwrap();
+    let metrics = metrics.text().unwrap();
+    for line in [
+        "greenlane_upstream_refusals_total{cause=\"older\"} 1",
+        "greenlane_upstream_resyncs_total{cause=\"mismatch\"} 1",
+        "greenlane_upstream_resyncs_total{cause=\"fork\"} 1",
+    ] {
+        assert!(metrics.lines().any(|own| own == line), "{line}\n{metrics}");
+    }
+    stop.send_replace(true);
+    parts.join_next().await.unwrap().unwrap();
 }

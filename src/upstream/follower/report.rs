@@ -71,6 +71,13 @@ impl Follower {
                 self.failures = self.failures.saturating_add(1);
                 Next::After(backoff(self.failures, MAX_BACKOFF))
             }
+            StepError::Older { .. } => {
+                error!(%problem, "REFUSED: the last good data stays in force");
+                self.metrics.refused("older");
+                // The log says whether the store has another history.
+                self.failures = self.failures.saturating_add(1);
+                Next::After(backoff(self.failures, MAX_BACKOFF))
+            }
             StepError::Drift(drift) => {
                 error!(%drift, "REFUSED: the last good data stays in force");
                 self.metrics.refused("drift");
