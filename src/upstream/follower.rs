@@ -104,7 +104,6 @@ pub struct Follower {
     metrics: Arc<Metrics>,
     settings: FollowerSettings,
     guard: DriftGuard,
-    accept_drift: bool,
     /// From the snapshot file, until something is in force.
     file: Option<FileStart>,
     candidate: Option<Candidate>,
@@ -144,7 +143,6 @@ impl Follower {
             metrics,
             settings,
             guard,
-            accept_drift: settings.accept_drift,
             due: candidate.is_none().then_some(ResyncCause::First),
             file,
             candidate,
@@ -285,7 +283,7 @@ impl Follower {
             .collect();
         // What the snapshot file held is put in force as it is when the store's own data is refused: it must not have
         // taken the refused commits in by then.
-        let checked = in_place || (self.file.is_some() && !self.accept_drift);
+        let checked = in_place || (self.file.is_some() && !self.settings.accept_drift);
         if checked {
             self.guard.check_commit(held, &changes)?;
         }
@@ -329,13 +327,13 @@ impl Follower {
             });
         }
         let counts = generation.tier_counts();
-        if self.accept_drift {
+        if self.settings.accept_drift {
             self.guard.accept(counts, Instant::now());
         } else {
             self.guard.check(counts)?;
             self.guard.settle(counts, Instant::now());
         }
-        self.accept_drift = false;
+        self.settings.accept_drift = false;
         self.file = None;
         (self.snapshots, self.refusals) = (0, 0);
         let position = generation.position();

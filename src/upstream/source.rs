@@ -1,6 +1,6 @@
 //! The stores that feed the registry, behind one vocabulary: snapshot, poll, changed.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -19,7 +19,7 @@ pub enum Source {
 }
 
 /// How a store is reached.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SourceSettings {
     /// `sqlite://`, `postgres://` or `nats://`; may hold a password.
     pub url: String,
@@ -35,6 +35,16 @@ pub struct SourceSettings {
     pub credentials_file: PathBuf,
     /// The beginning of the names of NATS streams, buckets and subjects.
     pub nats_prefix: String,
+}
+
+impl fmt::Debug for SourceSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the address: it may hold a password.
+        f.debug_struct("SourceSettings")
+            .field("timeout", &self.timeout)
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SourceSettings {

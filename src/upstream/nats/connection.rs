@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 use super::{Names, UpstreamError, unavailable};
 
 /// How NATS is reached.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NatsSettings {
     /// `nats://host:port,host:port` or `tls://`; the first may have `user:password@` before it.
     pub url: String,
@@ -25,6 +25,16 @@ pub struct NatsSettings {
     pub tls_ca_file: Option<PathBuf>,
     /// The client's certificate and key, in PEM.
     pub tls_client: Option<(PathBuf, PathBuf)>,
+}
+
+impl std::fmt::Debug for NatsSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the address: it may hold a password.
+        f.debug_struct("NatsSettings")
+            .field("prefix", &self.prefix)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Longest wait between two tries to reconnect.
