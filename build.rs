@@ -4,7 +4,8 @@ use std::{error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
+    "greenlane/v1/audit_record.proto",
     "greenlane/v1/audit_service.proto",
     "greenlane/v1/decision.proto",
     "greenlane/v1/facilitation_service.proto",
@@ -20,9 +21,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(folder.join("greenlane.descriptors"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .codec_path("crate::service::codec::Codec")
-        // Their items are decoded one by one, so that a bad one is answered alone (service/lenient.rs).
-        .extern_path(".greenlane.v1.BatchDecideRequest", "crate::service::lenient::BatchDecideRequest")
-        .extern_path(".greenlane.v1.DecideStreamRequest", "crate::service::lenient::DecideStreamRequest")
+        // Their items are decoded one by one, so that a bad one is answered alone (wire/lenient.rs).
+        .extern_path(".greenlane.v1.BatchDecideRequest", "crate::wire::lenient::BatchDecideRequest")
+        .extern_path(".greenlane.v1.DecideStreamRequest", "crate::wire::lenient::DecideStreamRequest")
         .compile_fds(descriptors)?;
     Ok(())
 }

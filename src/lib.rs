@@ -23,11 +23,11 @@
 //! # How a decision flows
 //!
 //! ```text
-//! bytes -> service::validate -> facilitation: one consistent read of registry::Generation
+//! bytes -> wire::validate -> facilitation: one consistent read of registry::Generation
 //!                                             policy by acceptance date, parameters
 //!                                             draw by keyed hash
 //!                             -> policy::decide(policy, parameters, facts, draw)
-//!       <- service::convert   <- Outcome
+//!       <- wire::convert   <- Outcome
 //! ```
 //!
 //! Nothing on this way awaits, locks across an await, or asks upstream.
@@ -43,6 +43,8 @@ pub mod facilitation;
 pub mod metrics;
 
 pub mod upstream;
+
+pub mod wire;
 
 pub mod service;
 

@@ -10,7 +10,7 @@ use greenlane::{
         draw::{Draw, Epoch, Subject},
     },
     registry::Age,
-    service::{convert, pb, validate},
+    wire::{convert, pb, validate},
 };
 use prost::Message as _;
 

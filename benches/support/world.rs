@@ -27,7 +27,7 @@ use greenlane::{
     registry::{
         Change, FreshnessClock, FreshnessLimits, Generation, Keyed, PartyIdentifiers, Registry, Rules, View,
     },
-    service::{
+    wire::{
         pb::{self, party::Identifier},
         validate::{self, Window},
     },

@@ -40,15 +40,17 @@ use crate::{
     metrics::Metrics,
     registry::{FreshnessLimits, Registry},
     service::{
+        audit::AuditRpc,
         dispatch::Dispatch,
         facilitation::{AcceptanceWindow, FacilitationRpc},
-        pb::{
-            self, facilitation_service_server::FacilitationServiceServer,
-            registry_service_server::RegistryServiceServer,
-        },
         registry::RegistryRpc,
     },
     upstream::{source::Source, status::FeedStatus},
+    wire::pb::{
+        self, audit_service_server::AuditServiceServer,
+        facilitation_service_server::FacilitationServiceServer,
+        registry_service_server::RegistryServiceServer,
+    },
 };
 
 /// The service, bound and ready to run.
@@ -275,6 +277,7 @@ fn serve(
             .max_decoding_message_size(max_message)
             .max_encoding_message_size(usize::MAX),
         registry: RegistryServiceServer::new(registry),
+        audit: AuditServiceServer::new(AuditRpc {}),
         health,
         reflection: reflection().build_v1()?,
         reflection_v1alpha: reflection().build_v1alpha()?,

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use prost::Message as _;
 
 use super::{Context, client, decision, output};
-use crate::service::{
+use crate::wire::{
     json,
     pb::{self, batch_decide_result, facilitation_service_client::FacilitationServiceClient},
 };

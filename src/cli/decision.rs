@@ -3,7 +3,7 @@
 use std::io;
 
 use super::output;
-use crate::service::pb;
+use crate::wire::pb;
 
 /// Prints decisions, a row each, with their reasons.
 pub(super) fn print(decisions: &[(String, pb::Decision)]) -> io::Result<()> {

@@ -10,8 +10,8 @@ use crate::{
     app::{self, App, secret, settings::Settings, telemetry},
     domain::Date,
     facilitation::Moment,
-    service::{json, pb},
     upstream::sqlite::StorePath,
+    wire::{json, pb},
 };
 
 /// A register as a newcomer would meet it: twelve enterprises to try, and five thousand more.

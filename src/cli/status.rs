@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{Context, client, output};
-use crate::service::{
+use crate::wire::{
     json,
     pb::{self, registry_service_client::RegistryServiceClient},
 };

@@ -7,31 +7,34 @@ use hyper::body::Incoming;
 use tonic::{Status, body::Body, server::NamedService};
 use tower_service::Service;
 
-use super::{
-    deadline::Deadline,
-    pb::{
-        facilitation_service_server::FacilitationServiceServer,
-        registry_service_server::RegistryServiceServer,
-    },
-    status::{Refusal, Violations},
-};
+use super::{deadline::Deadline, status::Refusal};
 
-use crate::upstream::status::FeedStatus;
+use crate::{
+    upstream::status::FeedStatus,
+    wire::{
+        pb::{
+            audit_service_server::AuditServiceServer, facilitation_service_server::FacilitationServiceServer,
+            registry_service_server::RegistryServiceServer,
+        },
+        violations::Violations,
+    },
+};
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 /// Every service of one process. A clone a connection.
 ///
-/// `PriorityService` and `AuditService` are in the contract and not here yet: their methods answer UNIMPLEMENTED, as any
-/// unknown one does.
+/// `PriorityService` is in the contract and not here yet: its methods answer UNIMPLEMENTED, as any unknown one does.
 #[derive(Debug, Clone)]
-pub struct Dispatch<F, R, H, V1, V1Alpha> {
+pub struct Dispatch<F, R, A, H, V1, V1Alpha> {
     /// Tells whether there is data to decide on.
     pub feed: Arc<FeedStatus>,
     /// `FacilitationService`.
     pub facilitation: FacilitationServiceServer<F>,
     /// `RegistryService`.
     pub registry: RegistryServiceServer<R>,
+    /// `AuditService`.
+    pub audit: AuditServiceServer<A>,
     /// `grpc.health.v1.Health`
     pub health: H,
     /// `grpc.reflection.v1.ServerReflection`
@@ -59,10 +62,11 @@ impl<S> GrpcService for S where
 {
 }
 
-impl<F, R, H, V1, V1Alpha> hyper::service::Service<Request<Incoming>> for Dispatch<F, R, H, V1, V1Alpha>
+impl<F, R, A, H, V1, V1Alpha> hyper::service::Service<Request<Incoming>> for Dispatch<F, R, A, H, V1, V1Alpha>
 where
     FacilitationServiceServer<F>: GrpcService,
     RegistryServiceServer<R>: GrpcService,
+    AuditServiceServer<A>: GrpcService,
     H: GrpcService,
     V1: GrpcService,
     V1Alpha: GrpcService,
@@ -94,10 +98,11 @@ where
     }
 }
 
-impl<F, R, H, V1, V1Alpha> Dispatch<F, R, H, V1, V1Alpha>
+impl<F, R, A, H, V1, V1Alpha> Dispatch<F, R, A, H, V1, V1Alpha>
 where
     FacilitationServiceServer<F>: GrpcService,
     RegistryServiceServer<R>: GrpcService,
+    AuditServiceServer<A>: GrpcService,
     H: GrpcService,
     V1: GrpcService,
     V1Alpha: GrpcService,
@@ -119,6 +124,8 @@ where
             call(&self.facilitation, request)
         } else if service == RegistryServiceServer::<R>::NAME {
             call(&self.registry, request)
+        } else if service == AuditServiceServer::<A>::NAME {
+            call(&self.audit, request)
         } else if service == H::NAME {
             call(&self.health, request)
         } else if service == V1::NAME {

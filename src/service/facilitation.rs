@@ -9,18 +9,21 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    convert,
     deadline::Deadline,
     items::{answers, item_error},
-    pb::{self, batch_decide_result},
-    status::{Refusal, Violations, undecodable_field},
-    validate::{self, ValidRequest, Window},
+    status::Refusal,
 };
 use crate::{
     domain::identifier::EnterpriseId,
     facilitation::{Facilitation, Moment, Simulation},
     registry::Position,
     upstream::{history::History, status::FeedStatus},
+    wire::{
+        convert,
+        pb::{self, batch_decide_result},
+        validate::{self, ValidRequest, Window},
+        violations::{Violations, undecodable_field},
+    },
 };
 
 /// Most requests in a batch.

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
-use super::{
-    deadline::Deadline,
+use super::{deadline::Deadline, status::Refusal};
+use crate::wire::{
     pb::{self, decide_stream_response},
-    status::{Refusal, undecodable_field},
+    violations::undecodable_field,
 };
 
 /// A refusal as the item of a batch or stream carries it.

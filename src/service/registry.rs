@@ -8,11 +8,7 @@ use std::{
 use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 
-use super::{
-    convert,
-    pb::{self, get_enterprise_request::Identifier},
-    status::{Refusal, Violations},
-};
+use super::status::Refusal;
 use crate::{
     domain::{
         CreditTier, Date, Freshness,
@@ -23,6 +19,11 @@ use crate::{
     policy::{PartyFacts, standing},
     registry::{Age, Generation, Registry},
     upstream::status::FeedStatus,
+    wire::{
+        convert,
+        pb::{self, get_enterprise_request::Identifier},
+        violations::Violations,
+    },
 };
 
 /// Quarantined rows that a status lists; it counts them all.

@@ -3,7 +3,7 @@ use std::time::Duration;
 use greenlane::{
     app::settings::Span,
     facilitation::Moment,
-    service::{
+    wire::{
         pb::{
             self, CreditTier as Tier, Direction, Measure, PriorityClass, ReasonCode, TradeMode,
             facilitation_service_client::FacilitationServiceClient,
@@ -396,7 +396,7 @@ fn the_acceptance_window_takes_its_own_ends() {
     let at = |offset: SignedDuration| {
         let accepted_at: Timestamp = moment.timestamp + offset;
         let request = pb::DecideRequest {
-            accepted_at: Some(greenlane::service::convert::instant(accepted_at)),
+            accepted_at: Some(greenlane::wire::convert::instant(accepted_at)),
             ..import(1, REGULAR)
         };
         match validate::request(&request, &window) {
@@ -424,7 +424,7 @@ async fn a_server_holds_its_own_clock_against_the_acceptance_time() {
     let app = TestApp::ready().await;
     let mut client = app.facilitation();
     let mut decide = async |offset: SignedDuration| {
-        let accepted_at = greenlane::service::convert::instant(Timestamp::now() + offset);
+        let accepted_at = greenlane::wire::convert::instant(Timestamp::now() + offset);
         let request = pb::DecideRequest {
             accepted_at: Some(accepted_at),
             ..import(1, REGULAR)

@@ -9,7 +9,6 @@ use greenlane::{
     },
     metrics::Metrics,
     registry::{Position, Registry},
-    service::pb::{self, CreditTier as Tier},
     upstream::{
         ResyncCause,
         follower::{Follower, FollowerSettings},
@@ -17,6 +16,7 @@ use greenlane::{
         source::{Source, SourceSettings},
         status::FeedStatus,
     },
+    wire::pb::{self, CreditTier as Tier},
 };
 use rusqlite::Connection;
 use tokio::{

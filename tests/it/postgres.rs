@@ -7,12 +7,12 @@ use greenlane::{
     app::settings::{Span, StoreUrl},
     domain::{enterprise::Enterprise, identifier::EnterpriseId},
     registry::Position,
-    service::pb,
     upstream::{
         Found, ResyncCause, UpstreamError,
         postgres::{self, Reader, Settings, TlsFiles, store_digest},
         sqlite::{self, StorePath},
     },
+    wire::pb,
 };
 use tokio::sync::oneshot;
 use tokio_postgres::error::SqlState;

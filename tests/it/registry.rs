@@ -13,7 +13,7 @@ use greenlane::{
     app::settings::Span,
     domain::{CreditTier, identifier::EnterpriseId},
     registry::Generation,
-    service::pb::{
+    wire::pb::{
         self, CreditTier as Tier, PartyRole, ReasonCode, batch_decide_result,
         facilitation_service_client::FacilitationServiceClient,
         get_enterprise_request::Identifier as EnterpriseIdentifier, party::Identifier,

@@ -4,7 +4,7 @@ use greenlane::{
     app::policies::{Reloader, read_book_and_files},
     facilitation::{DrawKeys, Facilitation},
     registry::{FreshnessLimits, Registry},
-    service::pb::{self, facilitation_service_client::FacilitationServiceClient},
+    wire::pb::{self, facilitation_service_client::FacilitationServiceClient},
 };
 use tokio::{sync::watch, task::JoinSet};
 use tonic::transport::Channel;

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use greenlane::{
     domain::CreditTier,
     facilitation::{Moment, Simulation},
-    service::{
+    wire::{
         pb::{self, batch_decide_result, party::Identifier},
-        status::{Violations, undecodable_field},
         validate::{self, Window},
+        violations::{Violations, undecodable_field},
     },
 };
 use proptest::{prelude::*, strategy::ValueTree as _};

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use toml::Value;
 
 use super::{
-    DrainSettings, DrawSettings, FreshnessSettings, LimitSettings, LogFormat, LogSettings, PolicySettings,
-    Secret, ServerSettings, Settings, Span, StoreUrl, UpstreamSettings,
+    AuditDurability, AuditFailure, AuditSettings, DrainSettings, DrawSettings, FreshnessSettings,
+    LimitSettings, LogFormat, LogSettings, PolicySettings, Secret, ServerSettings, Settings, Span, StoreUrl,
+    UpstreamSettings,
 };
 
 /// One key with its current value.
@@ -46,6 +47,7 @@ impl Settings {
             policy,
             freshness,
             draw,
+            audit,
             drain,
             limits,
             log,
@@ -55,6 +57,7 @@ impl Settings {
         entries.extend(policy_entries(policy));
         entries.extend(freshness_entries(freshness));
         entries.extend(draw_entries(draw));
+        entries.extend(audit_entries(audit));
         entries.extend(drain_entries(drain));
         entries.extend(limit_entries(limits));
         entries.extend(log_entries(log));
@@ -147,10 +150,41 @@ fn draw_entries(draw: &DrawSettings) -> Vec<Entry> {
     let DrawSettings {
         master_secret_file,
         master_secret,
+        reveal_after,
     } = draw;
     vec![
         entry("draw.master_secret_file", master_secret_file),
         entry("draw.master_secret", master_secret),
+        entry("draw.reveal_after", reveal_after),
+    ]
+}
+
+fn audit_entries(audit: &AuditSettings) -> Vec<Entry> {
+    let AuditSettings {
+        durability,
+        on_failure,
+        directory,
+        replica,
+        signing_key_file,
+        segment_bytes,
+        head_interval,
+        max_age,
+        max_bytes,
+        delete_unshipped,
+        ship,
+    } = audit;
+    vec![
+        entry("audit.durability", durability),
+        entry("audit.on_failure", on_failure),
+        entry("audit.directory", directory),
+        entry("audit.replica", replica),
+        entry("audit.signing_key_file", signing_key_file),
+        entry("audit.segment_bytes", segment_bytes),
+        entry("audit.head_interval", head_interval),
+        entry("audit.max_age", max_age),
+        entry("audit.max_bytes", max_bytes),
+        entry("audit.delete_unshipped", delete_unshipped),
+        entry("audit.ship", ship),
     ]
 }
 
@@ -350,6 +384,31 @@ impl Setting for Secret {
 
     fn shown(&self) -> String {
         Secret::shown(self).to_owned()
+    }
+}
+
+impl Setting for AuditDurability {
+    const FORM: Form = Form::Choice(&["process", "power", "off"]);
+
+    fn shown(&self) -> String {
+        let name = match self {
+            Self::Process => "process",
+            Self::Power => "power",
+            Self::Off => "off",
+        };
+        name.to_owned()
+    }
+}
+
+impl Setting for AuditFailure {
+    const FORM: Form = Form::Choice(&["refuse", "serve"]);
+
+    fn shown(&self) -> String {
+        let name = match self {
+            Self::Refuse => "refuse",
+            Self::Serve => "serve",
+        };
+        name.to_owned()
     }
 }
 

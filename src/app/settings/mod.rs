@@ -16,8 +16,8 @@
 
 mod sections;
 pub use sections::{
-    DrainSettings, DrawSettings, FreshnessSettings, LimitSettings, LogFormat, LogSettings, PolicySettings,
-    ServerSettings, UpstreamSettings,
+    AuditDurability, AuditFailure, AuditSettings, DrainSettings, DrawSettings, FreshnessSettings,
+    LimitSettings, LogFormat, LogSettings, PolicySettings, ServerSettings, UpstreamSettings,
 };
 
 mod duration;
@@ -57,6 +57,8 @@ pub struct Settings {
     pub freshness: FreshnessSettings,
     /// The secret behind the random draw.
     pub draw: DrawSettings,
+    /// The log of decisions.
+    pub audit: AuditSettings,
     /// How the service stops.
     pub drain: DrainSettings,
     /// What one client, and all of them together, may take.

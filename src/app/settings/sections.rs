@@ -153,13 +153,25 @@ impl Default for FreshnessSettings {
 }
 
 /// `[draw]`: the secret behind the random draw, in a file or here.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DrawSettings {
     /// File (mode 0600) that holds the master secret as hex; empty is none.
     pub master_secret_file: PathBuf,
     /// The master secret itself, 32 bytes or more as hex; empty is none. Never printed.
     pub master_secret: Secret,
+    /// How long after the end of an epoch its key is revealed.
+    pub reveal_after: Span,
+}
+
+impl Default for DrawSettings {
+    fn default() -> Self {
+        Self {
+            master_secret_file: PathBuf::new(),
+            master_secret: Secret::default(),
+            reveal_after: Span::new(Duration::from_hours(90 * 24)),
+        }
+    }
 }
 
 impl DrawSettings {
@@ -168,6 +180,78 @@ impl DrawSettings {
     pub fn master_secret_file(&self) -> Option<&Path> {
         unless_empty(&self.master_secret_file)
     }
+}
+
+/// `[audit]`: the log in which every answered decision stands before the answer leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditSettings {
+    /// What a record must survive before the answer leaves.
+    pub durability: AuditDurability,
+    /// What happens to decisions while the log cannot be written.
+    pub on_failure: AuditFailure,
+    /// Directory of the log; empty is `audit` in `server.data_dir`.
+    pub directory: PathBuf,
+    /// Name of this replica in the log, for people; empty is the machine's name. A part drawn at random is added when the
+    /// log is made, so that a new volume never continues another's sequence.
+    pub replica: String,
+    /// File (mode 0600) of the Ed25519 key, PKCS#8 in PEM, that seals segments and signs heads; empty is `signing.key` in the
+    /// log's directory, made when it is missing.
+    pub signing_key_file: PathBuf,
+    /// Size of a segment, in bytes; it is sealed when it is full.
+    pub segment_bytes: u64,
+    /// Time between two signed heads.
+    pub head_interval: Span,
+    /// Age at which sealed segments are deleted; 0 keeps them.
+    pub max_age: Span,
+    /// Bytes of all segments above which the oldest sealed ones are deleted; 0 keeps them.
+    pub max_bytes: u64,
+    /// Whether segments that the store has not taken over are deleted too.
+    pub delete_unshipped: bool,
+    /// Whether the log is shipped to the store, where that is PostgreSQL or NATS.
+    pub ship: bool,
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        Self {
+            durability: AuditDurability::default(),
+            on_failure: AuditFailure::default(),
+            directory: PathBuf::new(),
+            replica: String::new(),
+            signing_key_file: PathBuf::new(),
+            segment_bytes: 64 * 1024 * 1024,
+            head_interval: Span::new(Duration::from_secs(1)),
+            max_age: Span::new(Duration::ZERO),
+            max_bytes: 0,
+            delete_unshipped: false,
+            ship: true,
+        }
+    }
+}
+
+/// What a record of the audit log must survive before the answer leaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuditDurability {
+    /// The end of the process, kill -9 included: the operating system has it.
+    #[default]
+    Process,
+    /// The loss of power: the disk has it.
+    Power,
+    /// Nothing: there is no log.
+    Off,
+}
+
+/// What happens to decisions while the audit log cannot be written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuditFailure {
+    /// They are refused: UNAVAILABLE.
+    #[default]
+    Refuse,
+    /// They are answered all the same; the log tells how many once it can be written again.
+    Serve,
 }
 
 /// `[drain]`: how the service stops.

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow};
 
 use crate::{
     domain::{Direction, PartyRole, TradeMode, TransportMode},
-    service::pb::{self, party::Identifier},
+    wire::pb::{self, party::Identifier},
 };
 
 #[derive(Debug, clap::Args)]
@@ -104,7 +104,7 @@ impl Flags {
             trade_mode: self.trade_mode.map_or(0, |mode| mode.number().into()),
             transport_document_number: self.transport_document_number,
             container_numbers: self.container_number,
-            accepted_at: self.accepted_at.map(crate::service::convert::instant),
+            accepted_at: self.accepted_at.map(crate::wire::convert::instant),
             min_registry_version: None,
         }))
     }

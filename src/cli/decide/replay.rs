@@ -22,7 +22,7 @@ use crate::{
     cli::{Context, client, output},
     domain::{Date, Direction, PartyRole, TradeMode, TransportMode},
     facilitation::Moment,
-    service::pb,
+    wire::pb,
 };
 
 /// Shares of importers by tier, in parts per 1000: about 1 % of active firms are advanced certified (7,029 of some

@@ -17,7 +17,7 @@ use greenlane::{
         App,
         settings::{Settings, Span, StoreUrl},
     },
-    service::pb::{
+    wire::pb::{
         self, facilitation_service_client::FacilitationServiceClient,
         registry_service_client::RegistryServiceClient,
     },

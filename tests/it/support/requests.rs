@@ -1,6 +1,6 @@
 //! Requests as clearance systems send them.
 
-use greenlane::service::pb::{self, Direction, PartyRole, decide_stream_response, party::Identifier};
+use greenlane::wire::pb::{self, Direction, PartyRole, decide_stream_response, party::Identifier};
 use prost::Message as _;
 use tonic::Status;
 use tonic_types::StatusExt as _;
@@ -39,7 +39,7 @@ pub(crate) fn what_if(request: pb::DecideRequest, as_of: prost_types::Timestamp)
 /// An instant such as `2026-04-01T00:00:00+08:00`.
 pub(crate) fn instant(text: &str) -> prost_types::Timestamp {
     let at: jiff::Timestamp = text.parse().unwrap();
-    greenlane::service::convert::instant(at)
+    greenlane::wire::convert::instant(at)
 }
 
 pub(crate) fn bytes(request: &pb::DecideRequest) -> bytes::Bytes {

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use greenlane::service::pb;
+use greenlane::wire::pb;
 use rusqlite::{Connection, OpenFlags, params};
 
 /// The enterprise of each tier that `enterprise_of_each_tier` writes, from best to worst.

@@ -6,7 +6,7 @@ use super::{ValidRequest, declaration, instant, no_policy_before, parse, require
 use crate::{
     domain::{CreditTier, Date},
     facilitation::Override,
-    service::{pb, status::Violations},
+    wire::{pb, violations::Violations},
 };
 
 /// What a simulation alters, once valid.

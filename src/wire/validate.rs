@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     pb::{self, party::Identifier},
-    status::Violations,
+    violations::Violations,
 };
 use crate::domain::{
     CreditTier, Date, Direction, PartyRole, TradeMode, TransportMode,
