@@ -46,6 +46,8 @@ pub mod upstream;
 
 pub mod wire;
 
+pub mod audit;
+
 pub mod service;
 
 pub mod app;

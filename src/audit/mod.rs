@@ -1,0 +1,14 @@
+//! Proof: the log in which every answered decision stands, and what can be shown from it.
+//!
+//! ```text
+//! Lane::append -> group -> Writer -> <first sequence>.segment -> seal -> ship
+//!                                          |
+//!                                          +-> read -> verify, query, replay, draws, rates
+//! ```
+//!
+//! **Invariants.** An answer leaves after the group with its record was written. Sequences are gap-free. A reader needs
+//! nothing but the segments: no registry, no running service.
+
+pub mod frame;
+pub mod read;
+pub mod segment;
