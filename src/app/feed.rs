@@ -310,7 +310,7 @@ async fn compare(comparison: Comparison, stop: watch::Receiver<bool>) {
 }
 
 /// Runs a future on a thread of its own, which also makes it; what is given back completes when it has ended.
-fn on_own_thread<B, W>(
+pub(super) fn on_own_thread<B, W>(
     name: &'static str,
     begin: B,
 ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + use<B, W>>

@@ -5,6 +5,7 @@
 //! upstream thread: the registry's only writer
 //! ```
 
+pub mod audit;
 pub mod feed;
 pub mod health;
 pub mod policies;
@@ -29,13 +30,15 @@ use tonic_health::pb::health_server::HealthServer;
 use tracing::{error, info};
 
 use self::{
+    audit::Proof,
     feed::Feed,
     health::Health,
     policies::Reloader,
-    server::{ConnectionLimits, Server},
+    server::{ConnectionLimits, Server, WorkerService},
     settings::Settings,
 };
 use crate::{
+    audit::log::Lane,
     facilitation::{DrawKeys, Facilitation},
     metrics::Metrics,
     registry::{FreshnessLimits, Registry},
@@ -44,19 +47,20 @@ use crate::{
         dispatch::Dispatch,
         facilitation::{AcceptanceWindow, FacilitationRpc},
         registry::RegistryRpc,
+        served::{
+            audit_service_server::AuditServiceServer, facilitation_service_server::FacilitationServiceServer,
+            registry_service_server::RegistryServiceServer,
+        },
     },
     upstream::{source::Source, status::FeedStatus},
-    wire::pb::{
-        self, audit_service_server::AuditServiceServer,
-        facilitation_service_server::FacilitationServiceServer,
-        registry_service_server::RegistryServiceServer,
-    },
+    wire::pb,
 };
 
 /// The service, bound and ready to run.
 #[derive(Debug)]
 pub struct App {
     server: Server,
+    proof: Proof,
     probes: std::net::TcpListener,
     feed: Feed,
     metrics: Arc<Metrics>,
@@ -103,7 +107,9 @@ impl App {
             drain: watch::Sender::new(false),
             rest: watch::Sender::new(false),
         };
+        let mut proof = Proof::open(settings).context("the audit log")?;
         let facilitation_rpc = FacilitationRpc {
+            lane: Lane::new(None),
             facilitation: Arc::clone(&facilitation),
             feed: Arc::clone(&status),
             window: AcceptanceWindow {
@@ -121,6 +127,7 @@ impl App {
         let server = serve(
             settings,
             &stops,
+            &mut proof,
             health_service,
             facilitation_rpc,
             registry_rpc,
@@ -137,6 +144,7 @@ impl App {
         });
         Ok(Self {
             server,
+            proof,
             probes: probes::bind(settings.server.http_addr)?,
             feed: {
                 let facilitation = Arc::clone(&facilitation);
@@ -172,6 +180,7 @@ impl App {
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self {
             server,
+            proof,
             probes,
             feed,
             metrics,
@@ -217,6 +226,13 @@ impl App {
                 }),
             );
         }
+        part(
+            "audit",
+            Box::pin(feed::on_own_thread("audit", {
+                let stop = rest();
+                move || proof.run(stop)
+            })?),
+        );
         part("upstream", Box::pin(feed.run(rest())?));
 
         let ended = tokio::select! {
@@ -261,6 +277,7 @@ fn outcome(
 fn serve(
     settings: &Settings,
     stops: &Stops,
+    proof: &mut Proof,
     health: HealthServer<impl tonic_health::pb::health_server::Health>,
     facilitation: FacilitationRpc,
     registry: RegistryRpc,
@@ -271,16 +288,28 @@ fn serve(
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let dispatch = Dispatch {
-        feed: Arc::clone(&facilitation.feed),
-        facilitation: FacilitationServiceServer::new(facilitation)
-            .max_decoding_message_size(max_message)
-            .max_encoding_message_size(usize::MAX),
-        registry: RegistryServiceServer::new(registry),
+    let (reflection_v1, reflection_v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
+    let feed = Arc::clone(&facilitation.feed);
+    let dispatch = |lane| Dispatch {
+        feed: Arc::clone(&feed),
+        facilitation: FacilitationServiceServer::new(FacilitationRpc {
+            lane,
+            ..facilitation.clone()
+        })
+        .max_decoding_message_size(max_message)
+        .max_encoding_message_size(usize::MAX),
+        registry: RegistryServiceServer::new(registry.clone()),
         audit: AuditServiceServer::new(AuditRpc {}),
-        health,
-        reflection: reflection().build_v1()?,
-        reflection_v1alpha: reflection().build_v1alpha()?,
+        health: health.clone(),
+        reflection: reflection_v1.clone(),
+        reflection_v1alpha: reflection_v1alpha.clone(),
+    };
+    let service = || {
+        let (lane, beside) = proof.lane();
+        WorkerService {
+            service: dispatch(lane),
+            beside: Box::pin(beside.run()),
+        }
     };
     let workers = match settings.server.workers {
         0 => thread::available_parallelism().map_or(1, usize::from),
@@ -290,7 +319,7 @@ fn serve(
         settings.server.grpc_addr,
         workers,
         ConnectionLimits::from(&settings.limits),
-        &dispatch,
+        service,
         &stops.drain.subscribe(),
         settings.drain.deadline.get(),
     )?;

@@ -7,7 +7,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener, TcpStream},
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -79,6 +79,20 @@ impl<S> ConnectionService for S where
 {
 }
 
+/// What one worker runs.
+pub struct WorkerService<S> {
+    /// Answers calls; cloned for each connection.
+    pub service: S,
+    /// Runs beside the connections, on the same thread, until they have ended.
+    pub beside: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl<S> std::fmt::Debug for WorkerService<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkerService").finish_non_exhaustive()
+    }
+}
+
 /// A bound listener with its workers.
 #[derive(Debug)]
 pub struct Server {
@@ -97,12 +111,12 @@ struct Worker {
 impl Server {
     /// Binds the address and starts the workers; nothing is accepted yet.
     ///
-    /// `drain` turns true when connections are to finish; each then has `drain_deadline` for its calls in flight.
-    pub fn bind(
+    /// `service` is asked once for each worker. `drain` turns true when connections are to finish; each then has `drain_deadline` for its calls in flight.
+    pub fn bind<S: ConnectionService>(
         address: SocketAddr,
         workers: usize,
         limits: ConnectionLimits,
-        service: &impl ConnectionService,
+        mut service: impl FnMut() -> WorkerService<S>,
         drain: &watch::Receiver<bool>,
         drain_deadline: Duration,
     ) -> io::Result<Self> {
@@ -116,8 +130,9 @@ impl Server {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
+            let WorkerService { service, beside } = service();
             let connections = Connections {
-                service: service.clone(),
+                service,
                 limits: limits.clone(),
                 drain: drain.clone(),
                 drain_deadline,
@@ -125,7 +140,13 @@ impl Server {
             };
             let thread = thread::Builder::new()
                 .name(format!("grpc-{index}"))
-                .spawn(move || runtime.block_on(connections.run(received)))?;
+                .spawn(move || {
+                    runtime.block_on(async {
+                        let mut besides = JoinSet::new();
+                        besides.spawn(beside);
+                        connections.run(received).await;
+                    });
+                })?;
             running.push(Worker { sockets, thread });
         }
         Ok(Self {

@@ -10,5 +10,8 @@
 //! nothing but the segments: no registry, no running service.
 
 pub mod frame;
+pub mod log;
 pub mod read;
+mod recover;
 pub mod segment;
+pub mod writer;

@@ -9,7 +9,7 @@ use crate::wire::pb;
 pub struct AuditRpc {}
 
 #[tonic::async_trait]
-impl pb::audit_service_server::AuditService for AuditRpc {
+impl super::served::audit_service_server::AuditService for AuditRpc {
     async fn get_decision(
         &self,
         _request: Request<pb::GetDecisionRequest>,

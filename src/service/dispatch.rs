@@ -7,18 +7,15 @@ use hyper::body::Incoming;
 use tonic::{Status, body::Body, server::NamedService};
 use tower_service::Service;
 
-use super::{deadline::Deadline, status::Refusal};
-
-use crate::{
-    upstream::status::FeedStatus,
-    wire::{
-        pb::{
-            audit_service_server::AuditServiceServer, facilitation_service_server::FacilitationServiceServer,
-            registry_service_server::RegistryServiceServer,
-        },
-        violations::Violations,
+use super::{
+    deadline::Deadline,
+    served::{
+        audit_service_server::AuditServiceServer, facilitation_service_server::FacilitationServiceServer,
+        registry_service_server::RegistryServiceServer,
     },
+    status::Refusal,
 };
+use crate::{upstream::status::FeedStatus, wire::violations::Violations};
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 

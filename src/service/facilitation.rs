@@ -1,26 +1,28 @@
 //! `FacilitationService`: what clearance systems call.
 
+mod answer;
+mod simulate;
+mod versions;
+
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message as _;
-use tokio::{sync::watch, time::Instant};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     deadline::Deadline,
     items::{answers, item_error},
+    served::facilitation_service_server,
     status::Refusal,
 };
 use crate::{
-    domain::identifier::EnterpriseId,
-    facilitation::{Facilitation, Moment, Simulation},
-    registry::Position,
+    audit::log::Lane,
+    facilitation::{Facilitation, Moment},
     upstream::{history::History, status::FeedStatus},
     wire::{
-        convert,
-        pb::{self, batch_decide_result},
+        pb, raw,
         validate::{self, ValidRequest, Window},
         violations::{Violations, undecodable_field},
     },
@@ -28,8 +30,6 @@ use crate::{
 
 /// Most requests in a batch.
 const MAX_BATCH: usize = 1000;
-/// How long a request waits for `min_registry_version` where its deadline is later.
-const VERSION_WAIT: Duration = Duration::from_secs(1);
 
 /// Which acceptance times are taken.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +51,8 @@ pub struct FacilitationRpc {
     pub window: AcceptanceWindow,
     /// Former rows, where the store keeps them.
     pub history: Option<History>,
+    /// Where decisions are logged before they are given.
+    pub lane: Lane,
 }
 
 impl FacilitationRpc {
@@ -83,79 +85,23 @@ impl FacilitationRpc {
         validate::request(request, &window).map_err(Refusal::Invalid)
     }
 
-    fn decide(
-        &self,
-        request: pb::DecideRequest,
-        valid: &ValidRequest,
-        moment: &Moment,
-    ) -> Result<pb::Decision, Refusal> {
-        let ValidRequest {
-            declaration,
-            accepted_at,
-        } = valid;
-        let decided =
-            self.facilitation
-                .decide(declaration, *accepted_at, &self.feed.clock, moment, |outcome| {
-                    convert::decision(decision_id(moment), request, &outcome)
-                });
-        Ok(decided?)
-    }
-
-    /// Waits until the registry has reached a version, at most until the deadline or [`VERSION_WAIT`].
-    async fn reach(&self, wanted: &pb::RegistryVersion, deadline: Option<Deadline>) -> Result<(), Refusal> {
-        let mut positions = self.feed.positions();
-        let reached = |position: &Option<Position>| {
-            position
-                .as_ref()
-                .is_some_and(|position| reaches(position, wanted))
-        };
-        if reached(&positions.borrow()) {
-            return Ok(());
-        }
-        let bound = Instant::now() + VERSION_WAIT;
-        let limit = deadline.map_or(bound, |deadline| deadline.0.min(bound));
-        if let Ok(Ok(_)) = tokio::time::timeout_at(limit, positions.wait_for(reached)).await {
-            return Ok(());
-        }
-        Err(Self::not_reached(
-            &positions,
-            wanted,
-            deadline.is_some_and(|deadline| deadline.0 <= bound),
-        ))
-    }
-
-    fn not_reached(
-        positions: &watch::Receiver<Option<Position>>,
-        wanted: &pb::RegistryVersion,
-        deadline_first: bool,
-    ) -> Refusal {
-        let ours = positions
-            .borrow()
-            .as_ref()
-            .is_some_and(|position| *position.epoch == *wanted.epoch);
-        match (ours, deadline_first) {
-            (false, _) => Refusal::OtherEpoch,
-            (true, true) => Refusal::DeadlineExceeded,
-            (true, false) => Refusal::Behind,
-        }
-    }
-
-    /// One request of a stream, from its bytes.
-    async fn answer_item(
-        &self,
-        bytes: Option<Bytes>,
-        deadline: Option<Deadline>,
-    ) -> Result<pb::Decision, Refusal> {
-        self.ready()?;
-        let bytes = bytes.ok_or_else(|| Refusal::Invalid(Violations::of("request", "is required")))?;
-        let request = decode(bytes)?;
+    /// The answer to one request, from its bytes, once it is in the log.
+    async fn answer(&self, bytes: Bytes, deadline: Option<Deadline>) -> Result<Bytes, Refusal> {
+        let request = decode(bytes.clone())?;
         let mut moment = Moment::now();
         let valid = self.validate(&request, &moment)?;
         if let Some(wanted) = &request.min_registry_version {
             self.reach(wanted, deadline).await?;
             moment = Moment::now();
         }
-        self.decide(request, &valid, &moment)
+        self.decide(bytes, request, &valid, &moment)?.logged().await
+    }
+
+    /// As [`Self::answer`], for a message of a stream, which may lack the request.
+    async fn answer_item(&self, bytes: Option<Bytes>, deadline: Option<Deadline>) -> Result<Bytes, Refusal> {
+        self.ready()?;
+        let bytes = bytes.ok_or_else(|| Refusal::Invalid(Violations::of("request", "is required")))?;
+        self.answer(bytes, deadline).await
     }
 }
 
@@ -163,50 +109,28 @@ fn decode(bytes: Bytes) -> Result<pb::DecideRequest, Refusal> {
     pb::DecideRequest::decode(bytes).map_err(|error| Refusal::Invalid(undecodable_field(&error)))
 }
 
-fn reaches(position: &Position, wanted: &pb::RegistryVersion) -> bool {
-    *position.epoch == *wanted.epoch && position.sequence >= wanted.sequence
-}
-
-/// A `UUIDv7`: sorts by time, unique without any shared counter.
-fn decision_id(moment: &Moment) -> String {
-    let milliseconds = u64::try_from(moment.timestamp.as_millisecond()).unwrap_or_default();
-    let random: [u8; 10] = rand::random();
-    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    let id = uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid();
-    id.hyphenated().encode_lower(&mut text).to_owned()
-}
-
 fn deadline_of<T>(request: &Request<T>) -> Option<Deadline> {
     request.extensions().get::<Deadline>().copied()
 }
 
 #[tonic::async_trait]
-impl pb::facilitation_service_server::FacilitationService for FacilitationRpc {
-    type DecideStreamStream = Pin<Box<dyn Stream<Item = Result<pb::DecideStreamResponse, Status>> + Send>>;
+impl facilitation_service_server::FacilitationService for FacilitationRpc {
+    type DecideStreamStream = Pin<Box<dyn Stream<Item = Result<raw::DecideStreamResponse, Status>> + Send>>;
 
     async fn decide(
         &self,
-        request: Request<pb::DecideRequest>,
-    ) -> Result<Response<pb::DecideResponse>, Status> {
+        request: Request<raw::DecideRequest>,
+    ) -> Result<Response<raw::DecideResponse>, Status> {
         self.ready()?;
         let deadline = deadline_of(&request);
-        let request = request.into_inner();
-        let mut moment = Moment::now();
-        let valid = self.validate(&request, &moment)?;
-        if let Some(wanted) = &request.min_registry_version {
-            self.reach(wanted, deadline).await?;
-            moment = Moment::now();
-        }
-        let decision = self.decide(request, &valid, &moment)?;
-        Ok(Response::new(pb::DecideResponse {
-            decision: Some(decision),
-        }))
+        let decision = self.answer(request.into_inner().0, deadline).await?;
+        Ok(Response::new(raw::DecideResponse { decision }))
     }
 
     async fn batch_decide(
         &self,
         request: Request<pb::BatchDecideRequest>,
-    ) -> Result<Response<pb::BatchDecideResponse>, Status> {
+    ) -> Result<Response<raw::BatchDecideResponse>, Status> {
         self.ready()?;
         let deadline = deadline_of(&request);
         let items = request.into_inner().requests;
@@ -214,53 +138,42 @@ impl pb::facilitation_service_server::FacilitationService for FacilitationRpc {
             return Err(Refusal::Invalid(Violations::of("requests", "must be at most 1000")).into());
         }
         let mut moment = Moment::now();
-        let valid = |bytes| {
-            let request = decode(bytes)?;
+        let valid = |bytes: Bytes| {
+            let request = decode(bytes.clone())?;
             let valid = self.validate(&request, &moment)?;
-            Ok::<_, Refusal>((request, valid))
+            Ok::<_, Refusal>((bytes, request, valid))
         };
         let items: Vec<_> = items.into_iter().map(valid).collect();
-        // The items wait together, for as long as one would alone.
         let wanted = items
             .iter()
             .flatten()
-            .filter_map(|(request, _)| request.min_registry_version.as_ref());
-        let waits: Vec<_> = wanted.cloned().collect();
-        if !waits.is_empty() {
-            let reached = |position: &Option<Position>| {
-                position
-                    .as_ref()
-                    .is_some_and(|position| waits.iter().all(|wanted| reaches(position, wanted)))
-            };
-            let bound = Instant::now() + VERSION_WAIT;
-            let limit = deadline.map_or(bound, |deadline| deadline.0.min(bound));
-            // Those that were not reached are told so one by one below.
-            drop(tokio::time::timeout_at(limit, self.feed.positions().wait_for(reached)).await);
+            .filter_map(|(_, request, _)| request.min_registry_version.clone());
+        let wanted: Vec<_> = wanted.collect();
+        let reached = if wanted.is_empty() {
+            None
+        } else {
+            let reached = self.reach_all(&wanted, deadline).await;
             moment = Moment::now();
-        }
-        let positions = self.feed.positions();
-        let deadline_first = deadline.is_some_and(|deadline| deadline.0 <= Instant::now());
-        let answer = |item: Result<(pb::DecideRequest, ValidRequest), Refusal>| {
-            let (request, valid) = item?;
-            if let Some(wanted) = &request.min_registry_version
-                && !positions
-                    .borrow()
-                    .as_ref()
-                    .is_some_and(|position| reaches(position, wanted))
-            {
-                return Err(Self::not_reached(&positions, wanted, deadline_first));
+            Some(reached)
+        };
+        let decide = |item: Result<(Bytes, pb::DecideRequest, ValidRequest), Refusal>| {
+            let (bytes, request, valid) = item?;
+            if let (Some(reached), Some(wanted)) = (&reached, &request.min_registry_version) {
+                reached(wanted)?;
             }
-            self.decide(request, &valid, &moment)
+            self.decide(bytes, request, &valid, &moment)
         };
-        let result = |answer| match answer {
-            Ok(decision) => batch_decide_result::Result::Decision(decision),
-            Err(refusal) => batch_decide_result::Result::Error(item_error(refusal)),
-        };
-        let results = items.into_iter().map(answer).map(result);
-        let results = results
-            .map(|result| pb::BatchDecideResult { result: Some(result) })
-            .collect();
-        Ok(Response::new(pb::BatchDecideResponse { results }))
+        // All of them are gathered before the first is waited for: they share groups.
+        let decided: Vec<_> = items.into_iter().map(decide).collect();
+        let mut results = Vec::with_capacity(decided.len());
+        for decided in decided {
+            let answer = match decided {
+                Ok(decided) => decided.logged().await,
+                Err(refusal) => Err(refusal),
+            };
+            results.push(answer.map_err(item_error).into());
+        }
+        Ok(Response::new(raw::BatchDecideResponse { results }))
     }
 
     async fn decide_stream(
@@ -283,62 +196,7 @@ impl pb::facilitation_service_server::FacilitationService for FacilitationRpc {
     ) -> Result<Response<pb::SimulateResponse>, Status> {
         self.ready()?;
         let deadline = deadline_of(&request);
-        let request = request.into_inner();
-        let mut moment = Moment::now();
-        let book = self.facilitation.policies();
-        let policy = book.by_id(&request.policy_id).cloned();
-        let first_policy = self.first_policy();
-        drop(book);
-        let policy_known = request.policy_id.is_empty() || policy.is_some();
-        let valid = validate::simulation(&request, moment.timestamp, first_policy, policy_known)
-            .map_err(Refusal::Invalid)?;
-        // Validation has seen that there is one.
-        let inner = request.request.unwrap_or_default();
-        if let Some(wanted) = &inner.min_registry_version {
-            self.reach(wanted, deadline).await?;
-            moment = Moment::now();
-        }
-        let known = match valid.known_at {
-            None => None,
-            Some(known_at) => {
-                let ids: Vec<EnterpriseId> = valid
-                    .request
-                    .declaration
-                    .parties
-                    .iter()
-                    .map(|party| party.id)
-                    .collect();
-                let history = self.history.clone().ok_or(Refusal::NoHistory)?;
-                let rows = history.at(known_at, ids).await;
-                Some(rows.map_err(|error| {
-                    tracing::warn!(%error, "history could not be read");
-                    Status::unavailable("the store's history cannot be read now")
-                })?)
-            }
-        };
-        // Without as_of the decision time is now, and now is after the wait.
-        let decided_at = if request.as_of.is_some() {
-            valid.decided_at
-        } else {
-            moment.timestamp
-        };
-        let simulation = Simulation {
-            policy,
-            overrides: valid.overrides,
-            known,
-        };
-        let ValidRequest {
-            declaration,
-            accepted_at,
-        } = valid.request;
-        let times = (accepted_at, decided_at);
-        let clock = &self.feed.clock;
-        let decision =
-            self.facilitation
-                .simulate(&declaration, times, &simulation, clock, &moment, |outcome| {
-                    convert::decision(String::new(), inner, &outcome)
-                });
-        let decision = decision.map_err(Refusal::from)?;
+        let decision = self.simulated(request.into_inner(), deadline).await?;
         Ok(Response::new(pb::SimulateResponse {
             decision: Some(decision),
         }))

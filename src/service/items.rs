@@ -5,10 +5,7 @@ use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
 use super::{deadline::Deadline, status::Refusal};
-use crate::wire::{
-    pb::{self, decide_stream_response},
-    violations::undecodable_field,
-};
+use crate::wire::{pb, raw, violations::undecodable_field};
 
 /// A refusal as the item of a batch or stream carries it.
 pub(super) fn item_error(refusal: Refusal) -> pb::ItemError {
@@ -19,7 +16,8 @@ pub(super) fn item_error(refusal: Refusal) -> pb::ItemError {
         | Refusal::Behind
         | Refusal::DeadlineExceeded
         | Refusal::OtherEpoch
-        | Refusal::NoHistory => Vec::new(),
+        | Refusal::NoHistory
+        | Refusal::NotLogged => Vec::new(),
     };
     let violation = |(field, description)| pb::FieldViolation { field, description };
     pb::ItemError {
@@ -34,9 +32,9 @@ pub(super) fn answers<F>(
     requests: Streaming<pb::DecideStreamRequest>,
     deadline: Option<Deadline>,
     answer: impl Fn(Option<Bytes>) -> F + Send + 'static,
-) -> impl Stream<Item = Result<pb::DecideStreamResponse, Status>> + Send
+) -> impl Stream<Item = Result<raw::DecideStreamResponse, Status>> + Send
 where
-    F: Future<Output = Result<pb::Decision, Refusal>> + Send,
+    F: Future<Output = Result<Bytes, Refusal>> + Send,
 {
     async_stream::stream! {
         let mut requests = requests;
@@ -60,11 +58,7 @@ where
                     return;
                 }
             };
-            let result = match answered {
-                Ok(decision) => decide_stream_response::Result::Decision(decision),
-                Err(refusal) => decide_stream_response::Result::Error(item_error(refusal)),
-            };
-            yield Ok(pb::DecideStreamResponse { correlation_id, result: Some(result) });
+            yield Ok(raw::DecideStreamResponse::new(correlation_id, answered.map_err(item_error)));
         }
     }
 }

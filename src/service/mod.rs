@@ -12,3 +12,16 @@ pub mod facilitation;
 mod items;
 pub mod registry;
 pub mod status;
+
+/// The generated servers.
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "generated code is not ours to lint"
+)]
+pub mod served {
+    include!(concat!(env!("OUT_DIR"), "/served/greenlane.v1.rs"));
+}

@@ -143,7 +143,7 @@ fn identifier(sent: Option<&Identifier>) -> Result<EnterpriseId, Violations> {
 }
 
 #[tonic::async_trait]
-impl pb::registry_service_server::RegistryService for RegistryRpc {
+impl super::served::registry_service_server::RegistryService for RegistryRpc {
     async fn get_enterprise(
         &self,
         request: Request<pb::GetEnterpriseRequest>,

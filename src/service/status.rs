@@ -23,6 +23,8 @@ pub enum Refusal {
     OtherEpoch,
     /// The store keeps no history.
     NoHistory,
+    /// The decision could not be put into the audit log.
+    NotLogged,
 }
 
 impl Refusal {
@@ -30,7 +32,7 @@ impl Refusal {
     pub const fn code(&self) -> Code {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
-            Self::NotReady | Self::Behind => Code::Unavailable,
+            Self::NotReady | Self::Behind | Self::NotLogged => Code::Unavailable,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::OtherEpoch | Self::NoHistory => Code::FailedPrecondition,
         }
@@ -44,6 +46,7 @@ impl Refusal {
             Self::Behind => "the registry has not reached min_registry_version yet".to_owned(),
             Self::DeadlineExceeded => "the deadline passed before an answer was ready".to_owned(),
             Self::OtherEpoch => "min_registry_version is of another store than the one in force".to_owned(),
+            Self::NotLogged => "the audit log cannot be written, so that no decision is given".to_owned(),
             Self::NoHistory => "the store keeps no history for known_at".to_owned(),
         }
     }
@@ -58,7 +61,8 @@ impl From<Refusal> for Status {
             | Refusal::Behind
             | Refusal::DeadlineExceeded
             | Refusal::OtherEpoch
-            | Refusal::NoHistory => Self::new(refusal.code(), message),
+            | Refusal::NoHistory
+            | Refusal::NotLogged => Self::new(refusal.code(), message),
         }
     }
 }

@@ -7,6 +7,7 @@
 pub mod convert;
 pub mod json;
 pub mod lenient;
+pub mod raw;
 pub mod validate;
 pub mod violations;
 

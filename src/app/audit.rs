@@ -1,0 +1,128 @@
+//! The audit log of a running service: how it is opened, with which records, and who writes its groups.
+
+use std::{path::PathBuf, sync::Arc};
+
+use rustix::system::uname;
+use tokio::{sync::watch, task::JoinSet};
+
+use super::settings::{AuditDurability, AuditFailure, Settings};
+use crate::{
+    audit::{
+        log::{AuditLog, Lane, OnFailure, record},
+        segment::{MAX_NAME, ReplicaName},
+        writer::WriterSettings,
+    },
+    wire::pb::{self, audit_record::Entry},
+};
+
+/// The log's directory in the data directory, unless another is set.
+const DIRECTORY: &str = "audit";
+/// Smallest segment, in bytes: a group of a large batch fits several times.
+const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
+
+/// Where the log of these settings lies.
+pub fn directory(settings: &Settings) -> PathBuf {
+    if settings.audit.directory.as_os_str().is_empty() {
+        settings.server.data_dir.join(DIRECTORY)
+    } else {
+        settings.audit.directory.clone()
+    }
+}
+
+/// The log of a service, open.
+#[derive(Debug)]
+pub(super) struct Proof {
+    /// `None` where nothing is logged.
+    pub(super) log: Option<Arc<AuditLog>>,
+    /// Whether a group waits for the disk, which no serving thread may.
+    durable: bool,
+    /// Lanes whose groups a thread of their own writes.
+    lanes: Vec<Lane>,
+}
+
+impl Proof {
+    /// Opens the log.
+    pub(super) fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let audit = &settings.audit;
+        let durable = match audit.durability {
+            AuditDurability::Off => {
+                return Ok(Self {
+                    log: None,
+                    durable: false,
+                    lanes: Vec::new(),
+                });
+            }
+            AuditDurability::Process => false,
+            AuditDurability::Power => true,
+        };
+        let on_failure = match audit.on_failure {
+            AuditFailure::Refuse => OnFailure::Refuse,
+            AuditFailure::Serve => OnFailure::Serve,
+        };
+        let writer = WriterSettings {
+            directory: directory(settings),
+            replica: replica_name(&audit.replica),
+            segment_bytes: audit.segment_bytes.max(MIN_SEGMENT_BYTES),
+            sync: durable,
+        };
+        let opening = [record(Entry::Opened(pb::LogOpened {
+            replica: String::new(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            public_key: Vec::new(),
+        }))];
+        let log = AuditLog::open(writer, on_failure, &opening, Box::new(drop))?;
+        Ok(Self {
+            log: Some(log),
+            durable,
+            lanes: Vec::new(),
+        })
+    }
+
+    /// A lane for a serving thread, and what that thread is to run beside its calls.
+    pub(super) fn lane(&mut self) -> (Lane, Lane) {
+        let lane = Lane::new(self.log.clone());
+        if self.durable {
+            self.lanes.push(lane.clone());
+            (lane, Lane::new(None))
+        } else {
+            (lane.clone(), lane)
+        }
+    }
+
+    /// Writes the groups of the lanes that wait for the disk, until `stop` turns true.
+    pub(super) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut writing = JoinSet::new();
+        for lane in self.lanes {
+            writing.spawn(lane.run());
+        }
+        // A sender that is gone has nobody left to serve.
+        let _stopped = stop.wait_for(|stop| *stop).await;
+        if let Some(log) = self.log
+            && let Err(problem) = log.sync()
+        {
+            tracing::error!(%problem, "the audit log could not be given to the disk at stop");
+        }
+    }
+}
+
+/// The name that a new log gets: the given one or the machine's, and a part that no other volume has.
+fn replica_name(given: &str) -> ReplicaName {
+    const RANDOM: usize = 9;
+    let machine = uname();
+    let name = if given.is_empty() {
+        machine.nodename().to_str().unwrap_or("replica")
+    } else {
+        given
+    };
+    let mut own = ReplicaName::new();
+    for character in name
+        .chars()
+        .filter(|c| c.is_ascii_graphic())
+        .take(MAX_NAME - RANDOM)
+    {
+        own.push(character);
+    }
+    own.push('-');
+    own.push_str(&hex::encode(rand::random::<[u8; 4]>()));
+    own
+}

@@ -1,0 +1,334 @@
+//! The log as the service sees it: lanes that gather records into groups, and groups that are written before answers leave.
+//!
+//! A serving thread has a lane. The first record of a group wakes the lane's task, which runs once the calls that are ready
+//! on that thread have put theirs: no other thread is asked, and a write is shared by all that wait for it.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::SystemTime,
+};
+
+use jiff::Timestamp;
+use prost::Message as _;
+use thiserror::Error;
+use tokio::sync::{Notify, watch};
+use tracing::{error, info};
+
+use super::{
+    frame::{self, Hash, push_record},
+    writer::{Head, TakeFull, WriteError, Writer, WriterSettings},
+};
+use crate::wire::{convert, pb};
+
+/// The decision was not logged, so it may not be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the audit log cannot be written")]
+pub struct NotLogged;
+
+/// What happens to decisions while the log cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They are not given.
+    Refuse,
+    /// They are given; how many is logged once it can be written again.
+    Serve,
+}
+
+/// The log of this replica.
+#[derive(Debug)]
+pub struct AuditLog {
+    on_failure: OnFailure,
+    replica: String,
+    state: Mutex<State>,
+    head: watch::Sender<Head>,
+}
+
+#[derive(Debug)]
+struct State {
+    writer: Writer,
+    /// Decisions given without a record, and when the first and the last of them were.
+    unlogged: Option<Unlogged>,
+    failing: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Unlogged {
+    decisions: u64,
+    from: Timestamp,
+    to: Timestamp,
+}
+
+impl AuditLog {
+    /// Opens the log; `opening` are the records with which this run and every segment begin.
+    pub fn open(
+        settings: WriterSettings,
+        on_failure: OnFailure,
+        opening: &[pb::AuditRecord],
+        take_full: TakeFull,
+    ) -> Result<Arc<Self>, WriteError> {
+        let mut writer = Writer::open(settings, take_full)?;
+        writer.set_opening(opening.iter().map(pb::AuditRecord::encode_to_vec).collect());
+        let log = Self {
+            on_failure,
+            replica: writer.replica().to_owned(),
+            head: watch::Sender::new(writer.head()),
+            state: Mutex::new(State {
+                writer,
+                unlogged: None,
+                failing: false,
+            }),
+        };
+        if log.head.borrow().sequence > 0 {
+            log.append(opening)?;
+        }
+        Ok(Arc::new(log))
+    }
+
+    /// The replica's name in the log.
+    pub fn replica(&self) -> &str {
+        &self.replica
+    }
+
+    /// Where the log ends, whenever it has grown.
+    pub fn head(&self) -> watch::Receiver<Head> {
+        self.head.subscribe()
+    }
+
+    /// Appends records as a group of their own, now. Gives the sequence of the first.
+    pub fn append(&self, records: &[pb::AuditRecord]) -> Result<u64, WriteError> {
+        let (mut group, leaves) = group_of(records);
+        self.write(&mut self.state(), &mut group, &leaves)
+    }
+
+    /// Puts other records at the beginning of segments, and appends `changed` as a group of its own.
+    pub fn reopen(
+        &self,
+        opening: &[pb::AuditRecord],
+        changed: &[pb::AuditRecord],
+    ) -> Result<u64, WriteError> {
+        let mut state = self.state();
+        let encoded = opening.iter().map(pb::AuditRecord::encode_to_vec).collect();
+        state.writer.set_opening(encoded);
+        let (mut group, leaves) = group_of(changed);
+        self.write(&mut state, &mut group, &leaves)
+    }
+
+    /// Makes the disk have everything that was written.
+    pub fn sync(&self) -> Result<(), WriteError> {
+        self.state().writer.sync()
+    }
+
+    /// Writes the group of a lane, or says what is to become of its decisions.
+    fn write_lane(&self, group: &mut [u8], leaves: &[Hash]) -> Result<(), NotLogged> {
+        let mut state = self.state();
+        let written = self
+            .write_unlogged(&mut state)
+            .and_then(|()| self.write(&mut state, group, leaves));
+        match (written, self.on_failure) {
+            (Ok(_), _) => Ok(()),
+            (Err(_), OnFailure::Refuse) => Err(NotLogged),
+            (Err(_), OnFailure::Serve) => {
+                let now = Timestamp::now();
+                let unlogged = state.unlogged.get_or_insert(Unlogged {
+                    decisions: 0,
+                    from: now,
+                    to: now,
+                });
+                unlogged.decisions += leaves.len() as u64;
+                unlogged.to = now;
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells of decisions that were given while nothing could be written.
+    fn write_unlogged(&self, state: &mut State) -> Result<(), WriteError> {
+        let Some(unlogged) = state.unlogged else {
+            return Ok(());
+        };
+        let entry = pb::audit_record::Entry::Unlogged(pb::UnloggedDecisions {
+            decisions: unlogged.decisions,
+            from: Some(convert::instant(unlogged.from)),
+            to: Some(convert::instant(unlogged.to)),
+        });
+        let (mut group, leaves) = group_of(&[record(entry)]);
+        self.write(state, &mut group, &leaves)?;
+        state.unlogged = None;
+        Ok(())
+    }
+
+    fn write(&self, state: &mut State, group: &mut [u8], leaves: &[Hash]) -> Result<u64, WriteError> {
+        match state.writer.append(group, leaves, nanoseconds_now()) {
+            Ok(first) => {
+                if std::mem::take(&mut state.failing) {
+                    info!("the audit log is written again");
+                }
+                self.head.send_replace(state.writer.head());
+                Ok(first)
+            }
+            Err(problem) => {
+                if !std::mem::replace(&mut state.failing, true) {
+                    error!(%problem, "the audit log cannot be written");
+                }
+                Err(problem)
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock; were it so, the writer would still cut what it had not finished.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A record of now.
+pub fn record(entry: pb::audit_record::Entry) -> pb::AuditRecord {
+    pb::AuditRecord {
+        recorded_at: Some(convert::instant(Timestamp::now())),
+        entry: Some(entry),
+    }
+}
+
+fn group_of(records: &[pb::AuditRecord]) -> (Vec<u8>, Vec<Hash>) {
+    let mut group = vec![0; frame::HEADER];
+    let put = |record: &pb::AuditRecord| {
+        // A vector always has room.
+        push_record(&mut group, |buffer| buffer.extend(record.encode_to_vec()))
+    };
+    let leaves = records.iter().map(put).collect();
+    (group, leaves)
+}
+
+fn nanoseconds_now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// The way into the log of one serving thread. Without a log, everything is as good as logged.
+#[derive(Debug, Clone)]
+pub struct Lane(Option<Arc<LaneState>>);
+
+#[derive(Debug)]
+struct LaneState {
+    log: Arc<AuditLog>,
+    gathered: Mutex<Gathered>,
+    begun: Notify,
+}
+
+/// Records that are not written yet.
+#[derive(Debug, Default)]
+struct Gathered {
+    /// Room for the group's header, and its payload.
+    group: Vec<u8>,
+    leaves: Vec<Hash>,
+    waiting: Arc<Waiting>,
+}
+
+/// Who waits for a group.
+#[derive(Debug, Default)]
+struct Waiting(Mutex<Written>);
+
+#[derive(Debug)]
+enum Written {
+    NotYet(Vec<Waker>),
+    Done(Result<(), NotLogged>),
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        Self::NotYet(Vec::new())
+    }
+}
+
+impl Waiting {
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Completes when the group with a record is written.
+#[derive(Debug)]
+#[must_use = "the answer may leave only when the record is written"]
+pub struct Appended(Option<Arc<Waiting>>);
+
+impl Lane {
+    /// A lane into a log; one that keeps nothing where there is none.
+    pub fn new(log: Option<Arc<AuditLog>>) -> Self {
+        Self(log.map(|log| {
+            Arc::new(LaneState {
+                log,
+                gathered: Mutex::default(),
+                begun: Notify::new(),
+            })
+        }))
+    }
+
+    /// Whether there is a log behind it.
+    pub fn is_logged(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Puts a record, whose bytes `write` appends, into the group that is being gathered.
+    pub fn append(&self, write: impl FnOnce(&mut Vec<u8>)) -> Appended {
+        let Some(lane) = &self.0 else {
+            return Appended(None);
+        };
+        let mut gathered = lane.gathered();
+        if gathered.leaves.is_empty() {
+            gathered.group.clear();
+            gathered.group.resize(frame::HEADER, 0);
+            lane.begun.notify_one();
+        }
+        let leaf = push_record(&mut gathered.group, write);
+        gathered.leaves.push(leaf);
+        Appended(Some(Arc::clone(&gathered.waiting)))
+    }
+
+    /// Writes groups as they are gathered, for ever. Runs on the thread whose lane it is, or on one that may wait for a disk.
+    pub async fn run(self) {
+        let Some(lane) = self.0 else {
+            return std::future::pending().await;
+        };
+        let mut spare = Gathered::default();
+        loop {
+            lane.begun.notified().await;
+            std::mem::swap(&mut *lane.gathered(), &mut spare);
+            if spare.leaves.is_empty() {
+                continue;
+            }
+            let written = lane.log.write_lane(&mut spare.group, &spare.leaves);
+            spare.leaves.clear();
+            let waiting = std::mem::take(&mut spare.waiting);
+            let before = std::mem::replace(&mut *waiting.written(), Written::Done(written));
+            if let Written::NotYet(wakers) = before {
+                wakers.into_iter().for_each(Waker::wake);
+            }
+        }
+    }
+}
+
+impl LaneState {
+    fn gathered(&self) -> MutexGuard<'_, Gathered> {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Future for Appended {
+    type Output = Result<(), NotLogged>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(waiting) = &self.0 else {
+            return Poll::Ready(Ok(()));
+        };
+        match &mut *waiting.written() {
+            Written::Done(written) => Poll::Ready(*written),
+            Written::NotYet(wakers) => {
+                wakers.push(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}

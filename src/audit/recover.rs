@@ -1,0 +1,105 @@
+//! Finds where a log ends, whatever stopped its writer.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    frame::Hash,
+    read::{ReadError, SegmentReader},
+    segment::{self, ReplicaName, SegmentHeader},
+};
+
+/// Where a log ends.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    /// Who wrote it; `None` for an empty log.
+    pub(super) replica: Option<ReplicaName>,
+    /// The sequence that is next.
+    pub(super) next_sequence: u64,
+    /// The chain that goes on.
+    pub(super) chain: Hash,
+    /// When its last group was written; 0 for an empty log.
+    pub(super) written_at: i64,
+    /// The segment that can be gone on with.
+    pub(super) last: Option<LastSegment>,
+}
+
+/// A segment that was being written.
+#[derive(Debug)]
+pub(super) struct LastSegment {
+    pub(super) path: PathBuf,
+    pub(super) header: SegmentHeader,
+    /// Where its last whole group ends.
+    pub(super) end: u64,
+    pub(super) leaves: Vec<Hash>,
+}
+
+/// Reads the last segment of a log to its end.
+///
+/// What is torn at its end is left out: it was never acknowledged. Where whole groups stand behind something damaged, that
+/// is no tear: the segment is kept as it is for `audit verify` to tell of, and the log goes on in another one.
+pub(super) fn recover(directory: &Path) -> Result<Recovered, ReadError> {
+    let io = |error| ReadError::Io {
+        path: directory.to_owned(),
+        error,
+    };
+    let mut segments = segment::list(directory).map_err(io)?;
+    while let Some((first_sequence, path)) = segments.pop() {
+        let mut reader = match SegmentReader::open(&path) {
+            Ok(reader) => reader,
+            // The crash came before its first group: there is nothing in it.
+            Err(ReadError::NoSegment { .. }) if !segments.is_empty() || first_sequence == 1 => continue,
+            Err(error) => return Err(error),
+        };
+        let header = reader.header;
+        let mut recovered = Recovered {
+            replica: Some(header.replica),
+            next_sequence: header.first_sequence,
+            chain: header.chain_before,
+            written_at: 0,
+            last: None,
+        };
+        let mut leaves = Vec::new();
+        let mut end = reader.place().0;
+        let mut damaged = false;
+        loop {
+            match reader.next_group() {
+                Ok(None) => break,
+                Ok(Some(group)) => {
+                    recovered.next_sequence = group.header.next_sequence();
+                    recovered.chain = group.header.chain;
+                    recovered.written_at = group.header.written_at;
+                    leaves.extend(group.leaves());
+                    end = group.end();
+                }
+                Err(ReadError::Damaged { offset, sequence, .. }) => match reader.skip_damage()? {
+                    None => break,
+                    Some(behind) => {
+                        tracing::error!(
+                            segment = %path.display(), offset, sequence, next = behind.first_sequence,
+                            "the audit log is damaged; it goes on in another segment"
+                        );
+                        damaged = true;
+                    }
+                },
+                Err(error) => return Err(error),
+            }
+        }
+        let sealed = path.with_extension("seal").exists();
+        if !damaged && !sealed && !leaves.is_empty() {
+            recovered.last = Some(LastSegment {
+                path,
+                header,
+                end,
+                leaves,
+            });
+        }
+        return Ok(recovered);
+    }
+    Ok(Recovered {
+        replica: None,
+        next_sequence: 1,
+        chain: Hash::default(),
+        written_at: 0,
+        last: None,
+    })
+}
