@@ -16,6 +16,8 @@
 //! - [`facilitation`]: the use case: look up, draw, decide.
 //! - [`metrics`]: every metric, a leaf.
 //! - [`upstream`]: the stores that feed the registry.
+//! - [`wire`]: the contract's messages, and their ways to the domain.
+//! - [`audit`]: the log of every answered decision, and its proofs.
 //! - [`service`]: the gRPC services.
 //! - [`app`]: settings, wiring, supervision.
 //! - [`cli`]: the commands.

@@ -146,6 +146,7 @@ const RULES: [Rule; 11] = [
         crates: &[
             "arc_swap",
             "arrayvec",
+            "base64",
             "bytes",
             "crc32fast",
             "dashmap",

@@ -10,6 +10,7 @@ use crate::{
     audit::{
         log::{AuditLog, Lane, OnFailure, record},
         segment::{MAX_NAME, ReplicaName},
+        signing::SigningKey,
         writer::WriterSettings,
     },
     wire::pb::{self, audit_record::Entry},
@@ -17,6 +18,8 @@ use crate::{
 
 /// The log's directory in the data directory, unless another is set.
 const DIRECTORY: &str = "audit";
+/// The signing key in the log's directory, unless another is set.
+const SIGNING_KEY: &str = "signing.key";
 /// Smallest segment, in bytes: a group of a large batch fits several times.
 const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
 
@@ -65,12 +68,20 @@ impl Proof {
             segment_bytes: audit.segment_bytes.max(MIN_SEGMENT_BYTES),
             sync: durable,
         };
-        let opening = [record(Entry::Opened(pb::LogOpened {
-            replica: String::new(),
-            program: env!("CARGO_PKG_VERSION").to_owned(),
-            public_key: Vec::new(),
-        }))];
-        let log = AuditLog::open(writer, on_failure, &opening, Box::new(drop))?;
+        let key_file = if audit.signing_key_file.as_os_str().is_empty() {
+            writer.directory.join(SIGNING_KEY)
+        } else {
+            audit.signing_key_file.clone()
+        };
+        let key = SigningKey::load_or_make(&key_file)?;
+        let opening = |replica: &str| {
+            vec![record(Entry::Opened(pb::LogOpened {
+                replica: replica.to_owned(),
+                program: env!("CARGO_PKG_VERSION").to_owned(),
+                public_key: key.public_key().to_vec(),
+            }))]
+        };
+        let log = AuditLog::open(writer, on_failure, opening, Box::new(drop))?;
         Ok(Self {
             log: Some(log),
             durable,

@@ -62,14 +62,15 @@ struct Unlogged {
 }
 
 impl AuditLog {
-    /// Opens the log; `opening` are the records with which this run and every segment begin.
+    /// Opens the log; `opening` gives, for the replica's name in it, the records with which this run and every segment begin.
     pub fn open(
         settings: WriterSettings,
         on_failure: OnFailure,
-        opening: &[pb::AuditRecord],
+        opening: impl FnOnce(&str) -> Vec<pb::AuditRecord>,
         take_full: TakeFull,
     ) -> Result<Arc<Self>, WriteError> {
         let mut writer = Writer::open(settings, take_full)?;
+        let opening = opening(writer.replica());
         writer.set_opening(opening.iter().map(pb::AuditRecord::encode_to_vec).collect());
         let log = Self {
             on_failure,
@@ -82,7 +83,7 @@ impl AuditLog {
             }),
         };
         if log.head.borrow().sequence > 0 {
-            log.append(opening)?;
+            log.append(&opening)?;
         }
         Ok(Arc::new(log))
     }

@@ -14,4 +14,5 @@ pub mod log;
 pub mod read;
 mod recover;
 pub mod segment;
+pub mod signing;
 pub mod writer;

@@ -399,3 +399,6 @@ fn reserve(file: &File, bytes: u64) -> io::Result<()> {
 pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests;
