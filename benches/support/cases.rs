@@ -1,15 +1,15 @@
 //! The loops that are measured, each under a name.
 
-use std::hint::black_box;
+use std::{hint::black_box, time::Duration};
 
 use greenlane::{
     domain::{Date, Freshness, decision::InspectionBasis, identifier::EnterpriseId},
     facilitation::{Facilitation, Moment, Outcome, Simulation},
     policy::{
-        Policy, decide,
-        draw::{Draw, Epoch, Subject},
+        Facts, Policy, decide,
+        draw::{Draw, Drawn, Epoch, Subject},
     },
-    registry::Age,
+    registry::{Age, FreshnessLimits},
     wire::{convert, pb, validate},
 };
 use prost::Message as _;
@@ -250,7 +250,7 @@ fn validate(_: &mut World) -> Loop {
 fn outcomes(world: &mut World) -> Vec<Outcome<'static>> {
     let policy = policy(world);
     let (parameters, decided_at) = (&world.book.parameters, world.moment.timestamp);
-    let facts = world.facts(Registered);
+    let facts: &'static [Facts<'static>] = world.facts(Registered).leak();
     let outcomes = facts.iter().zip(1_u64..).map(|(facts, number)| {
         let draw = Draw(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let decision = decide(policy, parameters, facts, Some(draw));
@@ -261,10 +261,23 @@ fn outcomes(world: &mut World) -> Vec<Outcome<'static>> {
             parameters,
             epoch: "0d8cb6de-3c38-4b2f-a8b3-6a2c4f1e9b77",
             sequence: 1_234_567,
-            age: Age(std::time::Duration::from_millis(120)),
+            age: Age(Duration::from_millis(120)),
             freshness: Freshness::Fresh,
             decided_at,
-            draw_epoch: random.then(|| Epoch::of(facts.accepted_on)),
+            drawn: random.then(|| Drawn {
+                epoch: Epoch::of(facts.accepted_on),
+                subject: Subject::of(facts.declaration),
+                draw,
+            }),
+            accepted_at: decided_at,
+            limits: FreshnessLimits {
+                relief_max_age: Duration::from_mins(5),
+                decision_max_age: Duration::from_hours(24),
+            },
+            parties: &facts.parties,
+            arrangements: &facts.arrangements,
+            orders: &facts.orders,
+            repeated: false,
         }
     });
     outcomes.collect()

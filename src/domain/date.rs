@@ -48,6 +48,19 @@ impl Date {
         self.0
     }
 
+    /// The date as a number YYYYMMDD.
+    pub fn number(self) -> u32 {
+        let (year, month, day) = self.civil();
+        year.unsigned_abs() * 10_000 + month * 100 + day
+    }
+
+    /// The date of a number YYYYMMDD, if there is one.
+    pub fn from_number(number: u32) -> Option<Self> {
+        let part = |value: u32| i32::try_from(value).ok();
+        let (year, month, day) = (number / 10_000, number / 100 % 100, number % 100);
+        Self::checked(part(year)?, part(month)?, part(day)?)
+    }
+
     /// The date that many days later (earlier where negative), within the range.
     #[must_use]
     pub fn plus_days(self, days: i32) -> Self {
@@ -73,6 +86,16 @@ impl Date {
         };
         let year = year_of_era + era * 400 + i32::from(month <= 2);
         (year, month.unsigned_abs(), day.unsigned_abs())
+    }
+
+    /// The date of a year from 1 to 9999, a month and a day, if there is one.
+    fn checked(year: i32, month: i32, day: i32) -> Option<Self> {
+        if !(1..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+            return None;
+        }
+        let date = Self::from_civil(year, month, day);
+        // A day that the month does not have would come back as another one.
+        (date.civil() == (year, month.unsigned_abs(), day.unsigned_abs())).then_some(date)
     }
 
     fn from_civil(year: i32, month: i32, day: i32) -> Self {
@@ -102,16 +125,7 @@ impl FromStr for Date {
         else {
             return Err(bad());
         };
-        if year == 0 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-            return Err(bad());
-        }
-        let date = Self::from_civil(year, month, day);
-        // A day that the month does not have would come back as another one.
-        if date.civil() == (year, month.unsigned_abs(), day.unsigned_abs()) {
-            Ok(date)
-        } else {
-            Err(bad())
-        }
+        Self::checked(year, month, day).ok_or_else(bad)
     }
 }
 
@@ -161,6 +175,11 @@ mod tests {
             if days % 97 == 0 {
                 assert_eq!(civil.to_string().parse(), Ok(date));
                 assert_eq!(date.to_string(), civil.to_string());
+                assert_eq!(
+                    date.number().to_string(),
+                    civil.to_string().replace('-', "").trim_start_matches('0')
+                );
+                assert_eq!(Date::from_number(date.number()), Some(date));
             }
             if days < Date::MAX.days() {
                 civil = civil.tomorrow().expect("in range");
@@ -194,6 +213,9 @@ mod tests {
             "2021-00-10",
         ] {
             assert!(text.parse::<Date>().is_err(), "{text}");
+        }
+        for number in [0, 1, 20_261_301, 20_260_230, 20_260_100, 100_000_101, u32::MAX] {
+            assert_eq!(Date::from_number(number), None, "{number}");
         }
     }
 }

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::{
     domain::{Date, declaration::Declaration, identifier::DeclarationNumber},
-    policy::draw::{Draw, Epoch, EpochKey, MIN_SECRET_BYTES, MasterSecret, Subject},
+    policy::draw::{Drawn, Epoch, EpochKey, MIN_SECRET_BYTES, MasterSecret, Subject},
 };
 
 /// Declarations whose first draw is remembered: the latest ones, so the cache evicts by recency and turns no newcomer away.
@@ -25,6 +25,15 @@ pub enum SecretError {
     TooShort,
 }
 
+/// A declaration's draw, and whether it is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remembered {
+    /// The draw, with the epoch and subject that it was first made of.
+    pub drawn: Drawn,
+    /// The declaration had been drawn before.
+    pub repeated: bool,
+}
+
 /// The keys to draw with, derived once an epoch.
 ///
 /// A declaration that was decided before keeps its first epoch and subject, as long as this replica remembers it: a
@@ -32,7 +41,7 @@ pub enum SecretError {
 pub struct DrawKeys {
     secret: MasterSecret,
     keys: ArcSwap<Vec<(Epoch, EpochKey)>>,
-    first: Cache<u64, (Epoch, Draw)>,
+    first: Cache<u64, Drawn>,
 }
 
 impl fmt::Debug for DrawKeys {
@@ -56,16 +65,23 @@ impl DrawKeys {
         })
     }
 
-    /// The draw of a declaration and the epoch it is of.
-    pub fn draw(&self, declaration: &Declaration, accepted_on: Date) -> (Epoch, Draw) {
+    /// The draw of a declaration, or the first one that it had.
+    pub fn draw(&self, declaration: &Declaration, accepted_on: Date) -> Remembered {
         let place = packed(&declaration.number);
-        if let Some(first) = self.first.get(&place) {
-            return first;
+        if let Some(drawn) = self.first.get(&place) {
+            return Remembered {
+                drawn,
+                repeated: true,
+            };
         }
-        let epoch = Epoch::of(accepted_on);
-        let draw = self.with_key(epoch, |key| key.draw(&Subject::of(declaration)));
-        self.first.insert(place, (epoch, draw));
-        (epoch, draw)
+        let (epoch, subject) = (Epoch::of(accepted_on), Subject::of(declaration));
+        let draw = self.with_key(epoch, |key| key.draw(&subject));
+        let drawn = Drawn { epoch, subject, draw };
+        self.first.insert(place, drawn);
+        Remembered {
+            drawn,
+            repeated: false,
+        }
     }
 
     fn with_key<T>(&self, epoch: Epoch, draw: impl FnOnce(&EpochKey) -> T) -> T {

@@ -3,7 +3,7 @@
 mod draws;
 mod simulate;
 
-pub use draws::{DrawKeys, SecretError};
+pub use draws::{DrawKeys, Remembered, SecretError};
 pub use simulate::{Override, Simulation};
 
 use std::{
@@ -23,8 +23,10 @@ use crate::{
         decision::{Decision, InspectionBasis},
         declaration::{Declaration, MAX_PARTIES},
         identifier::{Country, EnterpriseId},
+        order::ControlOrder,
+        recognition::Arrangement,
     },
-    policy::{Facts, Parameters, PartyFacts, Policy, PolicyBook, decide, draw::Epoch},
+    policy::{Facts, Parameters, PartyFacts, Policy, PolicyBook, decide, draw::Drawn},
     registry::{Age, FreshnessClock, FreshnessLimits, Generation, PartyIdentifiers, Registry, Rules, View},
 };
 
@@ -81,8 +83,20 @@ pub struct Outcome<'a> {
     pub freshness: Freshness,
     /// When.
     pub decided_at: Timestamp,
-    /// In which draw epoch; set when the basis is RANDOM.
-    pub draw_epoch: Option<Epoch>,
+    /// The draw that decided; set when the basis is RANDOM.
+    pub drawn: Option<Drawn>,
+    /// The acceptance time that was taken.
+    pub accepted_at: Timestamp,
+    /// The ages at which data stops being FRESH and STALE here.
+    pub limits: FreshnessLimits,
+    /// What the registry held of each party.
+    pub parties: &'a [PartyFacts],
+    /// The arrangements with the countries of the operators found.
+    pub arrangements: &'a [&'a [Arrangement]],
+    /// The control orders that matched, ascending by id.
+    pub orders: &'a [&'a ControlOrder],
+    /// The declaration had been decided before, as far as this replica remembers.
+    pub repeated: bool,
 }
 
 /// Everything that a decision takes its facts from.
@@ -164,9 +178,9 @@ impl Facilitation {
             moment.timestamp,
             freshness,
         );
-        let (epoch, draw) = self.draws.draw(declaration, accepted_on);
-        let decision = decide(policy, &book.parameters, &facts, Some(draw));
-        let draw_epoch = (decision.inspection.basis == InspectionBasis::Random).then_some(epoch);
+        let Remembered { drawn, repeated } = self.draws.draw(declaration, accepted_on);
+        let decision = decide(policy, &book.parameters, &facts, Some(drawn.draw));
+        let drawn = (decision.inspection.basis == InspectionBasis::Random).then_some(drawn);
         Ok(answer(Outcome {
             decision,
             policy,
@@ -176,7 +190,13 @@ impl Facilitation {
             age,
             freshness,
             decided_at: moment.timestamp,
-            draw_epoch,
+            drawn,
+            accepted_at,
+            limits: self.freshness,
+            parties: &facts.parties,
+            arrangements: &facts.arrangements,
+            orders: &facts.orders,
+            repeated,
         }))
     }
 }

@@ -79,7 +79,13 @@ impl Facilitation {
             age,
             freshness,
             decided_at,
-            draw_epoch: None,
+            drawn: None,
+            accepted_at,
+            limits: self.freshness,
+            parties: &facts.parties,
+            arrangements: &facts.arrangements,
+            orders: &facts.orders,
+            repeated: false,
         }))
     }
 }

@@ -4,13 +4,14 @@
 //! the epoch key is `HKDF-SHA-256(master secret, no salt, info = epoch name)`, 32 bytes; the epoch is the month of the
 //! acceptance date in UTC+8. A retry, another replica, a query a year later: the same draw.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use arrayvec::ArrayString;
 use ring::{
     digest::{SHA256, digest},
     hkdf, hmac,
 };
+use thiserror::Error;
 
 use crate::domain::{Date, Ppm, declaration::Declaration};
 
@@ -96,6 +97,21 @@ impl Epoch {
     }
 }
 
+impl FromStr for Epoch {
+    type Err = BadEpoch;
+
+    fn from_str(name: &str) -> Result<Self, BadEpoch> {
+        // A month is a date without its day.
+        let first: Result<Date, _> = format!("{name}-01").parse();
+        first.map(Self::of).map_err(|_| BadEpoch(name.to_owned()))
+    }
+}
+
+/// A text that is no epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0:?} is not an epoch of the form YYYY-MM")]
+pub struct BadEpoch(pub String);
+
 /// The key of one epoch, ready to draw with.
 #[derive(Clone)]
 pub struct EpochKey {
@@ -125,6 +141,15 @@ enum SubjectKind {
     Declaration,
 }
 
+impl SubjectKind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::TransportDocument => "transport-document",
+            Self::Declaration => "declaration",
+        }
+    }
+}
+
 impl Subject {
     /// The subject of a declaration.
     pub fn of(declaration: &Declaration) -> Self {
@@ -144,12 +169,18 @@ impl Subject {
         }
     }
 
+    /// The subject of that kind and number; `None` where there is no such kind, or the number is too long.
+    pub fn new(kind: &str, value: &str) -> Option<Self> {
+        let kinds = [SubjectKind::TransportDocument, SubjectKind::Declaration];
+        Some(Self {
+            kind: kinds.into_iter().find(|own| own.name() == kind)?,
+            value: ArrayString::from(value).ok()?,
+        })
+    }
+
     /// The word for the subject's kind in the draw's message.
     pub const fn kind(&self) -> &'static str {
-        match self.kind {
-            SubjectKind::TransportDocument => "transport-document",
-            SubjectKind::Declaration => "declaration",
-        }
+        self.kind.name()
     }
 
     /// The number drawn on.
@@ -161,6 +192,17 @@ impl Subject {
 /// The outcome of a draw: uniform over 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Draw(pub u64);
+
+/// A draw with what it was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drawn {
+    /// Whose key made it.
+    pub epoch: Epoch,
+    /// What was drawn on.
+    pub subject: Subject,
+    /// What came of it.
+    pub draw: Draw,
+}
 
 impl EpochKey {
     /// Draws for a subject.

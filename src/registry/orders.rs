@@ -28,7 +28,8 @@ pub struct PartyIdentifiers {
 }
 
 impl PartyIdentifiers {
-    fn each(&self) -> impl Iterator<Item = &str> {
+    /// Every identifier that names the party.
+    pub fn each(&self) -> impl Iterator<Item = &str> {
         let (customs, social) = match &self.registered {
             Some((customs, social)) => (
                 Some(customs.as_str()),

@@ -51,8 +51,9 @@ pub fn decision(decision_id: String, request: pb::DecideRequest, outcome: &Outco
             selected: inspection.selected,
             basis: inspection.basis.into(),
             draw_epoch: outcome
-                .draw_epoch
-                .map(|epoch| epoch.name().to_string())
+                .drawn
+                .as_ref()
+                .map(|drawn| drawn.epoch.name().to_string())
                 .unwrap_or_default(),
         }),
         document_review: (*document_review).into(),
@@ -144,13 +145,17 @@ pub fn version(position: &Position) -> pb::RegistryVersion {
 
 /// An age as an answer names it.
 pub fn age(age: Age) -> Duration {
-    // The longest that google.protobuf.Duration can say stands for "never".
-    let seconds = i64::try_from(age.0.as_secs())
+    duration(age.0)
+}
+
+/// A duration, at most the longest that `google.protobuf.Duration` can say, which then stands for "never".
+pub fn duration(duration: std::time::Duration) -> Duration {
+    let seconds = i64::try_from(duration.as_secs())
         .unwrap_or(i64::MAX)
         .min(315_576_000_000);
     Duration {
         seconds,
-        nanos: age.0.subsec_nanos().cast_signed(),
+        nanos: duration.subsec_nanos().cast_signed(),
     }
 }
 

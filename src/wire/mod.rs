@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! pb::DecideRequest -> validate (every rule at once) -> domain::Declaration     facilitation::Outcome -> convert -> pb::Decision
+//!                                                                                                    -> encode  -> its bytes
 //! ```
 
 pub mod convert;
+pub mod encode;
+mod fields;
 pub mod json;
 pub mod lenient;
 pub mod raw;
+pub mod record;
 pub mod validate;
 pub mod violations;
 

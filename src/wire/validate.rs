@@ -117,7 +117,8 @@ pub fn instant(field: &str, sent: &prost_types::Timestamp, violations: &mut Viol
     }
 }
 
-fn declaration(request: &pb::DecideRequest, violations: &mut Violations) -> Option<Declaration> {
+/// Checks everything of a request but its acceptance time; adds to `violations` what breaks a rule.
+pub fn declaration(request: &pb::DecideRequest, violations: &mut Violations) -> Option<Declaration> {
     let number = parse::<DeclarationNumber>("declaration_number", &request.declaration_number, violations);
     let direction = required::<Direction>("direction", request.direction, violations);
     if let (Some(number), Some(direction)) = (&number, direction) {

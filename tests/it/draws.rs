@@ -1,6 +1,6 @@
 use greenlane::{
     domain::{CreditTier, Ppm, declaration::Declaration},
-    facilitation::DrawKeys,
+    facilitation::{DrawKeys, Remembered},
     policy::draw::{Epoch, EpochKey, MasterSecret, Subject},
 };
 
@@ -134,16 +134,16 @@ fn a_retry_and_another_replica_draw_the_same() {
     let stranger = DrawKeys::from_hex(&"ab".repeat(32)).unwrap();
     let mut strange = 0;
     each(8, 10_000, |declaration| {
-        let (epoch, draw) = one.draw(declaration, day);
-        assert_eq!(epoch.name().as_str(), "2026-11");
+        let drawn = one.draw(declaration, day).drawn;
+        assert_eq!(drawn.epoch.name().as_str(), "2026-11");
         assert_eq!(
-            draw,
+            drawn.draw,
             key().draw(&Subject::of(declaration)),
             "as anybody recomputes it"
         );
-        assert_eq!(one.draw(declaration, day), (epoch, draw), "a retry");
-        assert_eq!(other.draw(declaration, day), (epoch, draw), "another replica");
-        strange += u32::from(stranger.draw(declaration, day).1 != draw);
+        assert_eq!(one.draw(declaration, day).drawn, drawn, "a retry");
+        assert_eq!(other.draw(declaration, day).drawn, drawn, "another replica");
+        strange += u32::from(stranger.draw(declaration, day).drawn.draw != drawn.draw);
     });
     assert_eq!(strange, 10_000, "another secret draws otherwise");
 }
@@ -159,11 +159,16 @@ fn a_transport_document_that_comes_later_does_not_draw_again() {
         let mut with_document = plain.clone();
         let document = format!("BL-{}", plain.number);
         with_document.transport_document = Some(arrayvec::ArrayString::from(&document).unwrap());
-        assert_eq!(keys.draw(&with_document, day), first, "the first subject stays");
+        assert!(!first.repeated);
+        let again = Remembered {
+            repeated: true,
+            ..first
+        };
+        assert_eq!(keys.draw(&with_document, day), again, "the first subject stays");
         let next_month = "2026-12-01".parse().unwrap();
-        assert_eq!(keys.draw(plain, next_month), first, "the first epoch stays");
+        assert_eq!(keys.draw(plain, next_month), again, "the first epoch stays");
         // Elsewhere, where the declaration was never decided, the document is what is drawn on.
-        otherwise += u32::from(fresh.draw(&with_document, day).1 != first.1);
+        otherwise += u32::from(fresh.draw(&with_document, day).drawn.draw != first.drawn.draw);
     });
     assert_eq!(otherwise, 2_000);
 }
@@ -184,7 +189,7 @@ fn declarations_of_one_consignment_are_drawn_as_one() {
             transport_document,
             ..declaration.clone()
         };
-        draws.push(keys.draw(&declaration, day));
+        draws.push(keys.draw(&declaration, day).drawn);
     });
     assert!(
         draws.iter().all(|draw| *draw == draws[0]),
@@ -201,7 +206,7 @@ fn decisions_are_drawn_with_the_epoch_of_the_acceptance_date_in_china() {
         let moment = Replica::moment(accepted_at);
         let declaration = &world.declaration;
         let draw = |outcome: greenlane::facilitation::Outcome<'_>| {
-            let epoch = outcome.draw_epoch.unwrap();
+            let epoch = outcome.drawn.unwrap().epoch;
             (epoch.name().to_string(), outcome.decision.inspection.selected)
         };
         let clock = &replica.clock;
@@ -236,7 +241,7 @@ fn the_latest_declarations_keep_their_first_draw_however_many_came_before() {
                 ..plain.clone()
             };
             asked += 1;
-            rolled += u32::from(keys.draw(&with_document, day).1 != key.draw(&Subject::of(plain)));
+            rolled += u32::from(keys.draw(&with_document, day).drawn.draw != key.draw(&Subject::of(plain)));
         }
     });
     assert_eq!(

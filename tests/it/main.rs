@@ -18,6 +18,9 @@ mod support;
 /// What the evaluation holds over generated facts: better tiers, more parties, other orders, the same inputs.
 mod properties;
 
+/// Answers and records as bytes: the same as their messages give, and read back without loss.
+mod records;
+
 /// What any request whatsoever is answered with: a decision, or the fields that are wrong.
 mod requests;
 

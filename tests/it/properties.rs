@@ -419,7 +419,7 @@ fn noon() -> Timestamp {
 }
 
 prop_compose! {
-    fn world()(
+    pub(crate) fn world()(
         policy in 0..4_usize,
         parameters in parameters(),
         direction in any_of(Direction::ALL),

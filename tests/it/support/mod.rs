@@ -4,6 +4,7 @@ pub(crate) mod app;
 pub(crate) mod facts;
 pub(crate) mod postgres;
 pub(crate) mod raw;
+pub(crate) mod records;
 pub(crate) mod replica;
 pub(crate) mod requests;
 pub(crate) mod store;

@@ -1,0 +1,111 @@
+//! An answer as bytes, straight from the outcome: what prost makes of [`convert::decision`](super::convert::decision),
+//! to the byte, without the message and its strings.
+
+use super::{
+    fields::Fields,
+    pb::{self, party::Identifier},
+};
+use crate::{
+    domain::{
+        CreditTier,
+        decision::{Decision, PartyAssessment, Reason},
+    },
+    facilitation::Outcome,
+};
+
+/// Appends a `Decision`. Allocates nothing but the buffer's growth.
+pub fn decision(buffer: &mut Vec<u8>, decision_id: &str, request: &pb::DecideRequest, outcome: &Outcome<'_>) {
+    let Decision {
+        credit_tier,
+        parties,
+        governing_party,
+        inspection,
+        document_review,
+        priority_class,
+        rank,
+        blocked_by,
+        lane,
+        measures,
+        reasons,
+        valid_until,
+    } = &outcome.decision;
+    let mut fields = Fields(buffer);
+    fields.text(1, decision_id);
+    fields.text(2, &request.declaration_number);
+    fields.number(3, credit_tier.number());
+    for (sent, found) in request.parties.iter().zip(parties) {
+        fields.message(4, |fields| party(fields, sent, found));
+    }
+    fields.number(5, *governing_party);
+    fields.message(6, |fields| {
+        fields.number(1, inspection.rate.0);
+        fields.number(2, inspection.selected);
+        fields.number(3, inspection.basis.number());
+        if let Some(drawn) = &outcome.drawn {
+            fields.text(4, &drawn.epoch.name());
+        }
+    });
+    fields.number(7, document_review.number());
+    fields.message(8, |fields| {
+        fields.number(1, priority_class.number());
+        fields.number(2, *rank);
+    });
+    fields.message(9, |fields| {
+        fields.number(1, blocked_by.is_empty());
+        fields.packed(
+            2,
+            blocked_by.iter().map(crate::domain::decision::ReasonCode::number),
+        );
+    });
+    fields.number(10, lane.number());
+    fields.packed(11, measures.iter().map(crate::domain::measure::Measure::number));
+    for own in reasons {
+        // An article and a sentence or two.
+        fields.sized_message(12, 1, |fields| reason(fields, own));
+    }
+    // Two digests of 64 characters.
+    fields.sized_message(13, 2, |fields| {
+        fields.text(1, outcome.policy.id());
+        fields.text(2, &outcome.policy.digest);
+        fields.number(3, outcome.policy.document.provisional);
+        fields.text(4, &outcome.parameters.digest);
+    });
+    fields.message(14, |fields| {
+        fields.text(1, outcome.epoch);
+        fields.number(2, outcome.sequence);
+    });
+    fields.duration(15, outcome.age.0);
+    fields.number(16, outcome.freshness.number());
+    fields.instant(17, outcome.decided_at);
+    fields.instant(18, *valid_until);
+}
+
+fn party(fields: &mut Fields<'_>, sent: &pb::Party, found: &PartyAssessment) {
+    let tier = |tier: Option<CreditTier>| tier.map_or(0, CreditTier::number);
+    fields.number(1, i64::from(sent.role).cast_unsigned());
+    if let Some(Identifier::CustomsCode(id) | Identifier::SocialCreditCode(id) | Identifier::AeoCode(id)) =
+        &sent.identifier
+    {
+        fields.text(2, id);
+    }
+    if let Some(code) = &found.customs_code {
+        fields.text(3, code.as_str());
+    }
+    fields.number(4, found.known);
+    fields.number(5, found.suspended);
+    fields.number(6, found.counted);
+    fields.number(7, tier(found.registered_tier));
+    fields.number(8, tier(found.standing));
+    let measures = found.enterprise_measures.iter();
+    fields.packed(9, measures.map(crate::domain::measure::Measure::number));
+}
+
+fn reason(fields: &mut Fields<'_>, reason: &Reason<'_>) {
+    fields.number(1, reason.code.number());
+    fields.text(2, reason.article);
+    if let Some(party) = reason.party {
+        fields.present_number(3, party);
+    }
+    fields.text(4, reason.text);
+    fields.text(5, reason.confidential_text);
+}

@@ -1,0 +1,123 @@
+//! A record taken apart without decoding what is in it.
+
+use thiserror::Error;
+
+use crate::wire::pb;
+
+/// A record that cannot be read, or not in full.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{field}: {problem}")]
+pub struct BadRecord {
+    /// Where, as a path within `DecisionEntry`.
+    pub field: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl BadRecord {
+    pub(super) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// An encoded `DecisionEntry` taken apart, its messages still bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Entry<'a> {
+    /// A `DecideRequest`.
+    pub request: &'a [u8],
+    /// A `Decision`.
+    pub decision: &'a [u8],
+    /// A `DecisionFacts`.
+    pub facts: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// Takes an encoded `DecisionEntry` apart; what stands twice is refused.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, BadRecord> {
+        let mut parts = [None; 3];
+        each_field(bytes, |number, part| {
+            let names = ["request", "decision", "facts"];
+            let at = usize::try_from(number).unwrap_or_default().wrapping_sub(1);
+            if let (Some(slot), Some(part)) = (parts.get_mut(at), part)
+                && slot.replace(part).is_some()
+            {
+                return Err(BadRecord::new(names[at], "stands twice"));
+            }
+            Ok(())
+        })?;
+        let [request, decision, facts] = parts.map(Option::unwrap_or_default);
+        Ok(Self {
+            request,
+            decision,
+            facts,
+        })
+    }
+}
+
+/// The encoded `DecisionEntry` of an encoded `AuditRecord`; `None` when it is of another kind.
+pub fn entry_of(record: &[u8]) -> Result<Option<&[u8]>, BadRecord> {
+    let mut entry = None;
+    each_field(record, |number, part| {
+        if number == 2 {
+            entry = part;
+        }
+        Ok(())
+    })?;
+    Ok(entry)
+}
+
+/// Visits the fields of a message: number, and bytes where it is length-delimited.
+fn each_field<'a>(
+    mut bytes: &'a [u8],
+    mut visit: impl FnMut(u32, Option<&'a [u8]>) -> Result<(), BadRecord>,
+) -> Result<(), BadRecord> {
+    use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+    let broken = |error: prost::DecodeError| BadRecord::new("entry", error.to_string());
+    while !bytes.is_empty() {
+        let (number, wire_type) = decode_key(&mut bytes).map_err(broken)?;
+        if wire_type == WireType::LengthDelimited {
+            let length = decode_varint(&mut bytes).map_err(broken)?;
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let (part, rest) = bytes
+                .split_at_checked(length)
+                .ok_or_else(|| BadRecord::new("entry", "ends within a field"))?;
+            bytes = rest;
+            visit(number, Some(part))?;
+        } else {
+            skip_field(wire_type, number, &mut bytes, DecodeContext::default()).map_err(broken)?;
+            visit(number, None)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a replay takes from a logged `Decision`: what was not decided, but given. The rest is passed over.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LoggedOutcome {
+    /// The decision's identifier.
+    #[prost(string, tag = "1")]
+    pub decision_id: String,
+    /// Under which policy and parameters.
+    #[prost(message, optional, tag = "13")]
+    pub policy: Option<LoggedPolicy>,
+    /// On which registry data.
+    #[prost(message, optional, tag = "14")]
+    pub registry_version: Option<pb::RegistryVersion>,
+    /// When.
+    #[prost(message, optional, tag = "17")]
+    pub decided_at: Option<prost_types::Timestamp>,
+}
+
+/// What a replay takes from a `PolicyRef`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LoggedPolicy {
+    /// Digest of the policy.
+    #[prost(string, tag = "2")]
+    pub digest: String,
+    /// Digest of the parameters.
+    #[prost(string, tag = "4")]
+    pub parameters_digest: String,
+}

@@ -1,0 +1,60 @@
+use greenlane::wire::{
+    encode, pb,
+    record::{Entry, LoggedFacts, LoggedOutcome, entry_of},
+};
+use proptest::prelude::*;
+use prost::Message as _;
+
+use crate::{
+    properties::world,
+    support::{
+        cases,
+        records::{Answered, DECISION_ID, outcome, plausible, request},
+    },
+};
+
+proptest! {
+    #![proptest_config(cases(1_000))]
+
+    #[test]
+    fn an_answer_written_directly_has_the_bytes_of_its_message(world in world()) {
+        let (facts, request) = (world.facts(), request(&world.declaration));
+        let outcome = outcome(&world, &facts);
+        let mut written = Vec::new();
+        encode::decision(&mut written, DECISION_ID, &request, &outcome);
+        let message = Answered::of(&world).decision;
+        prop_assert_eq!(pb::Decision::decode(written.as_slice()).unwrap(), message.clone());
+        prop_assert_eq!(written, message.encode_to_vec());
+    }
+
+    #[test]
+    fn a_record_written_directly_has_the_bytes_of_its_message(world in world()) {
+        let answered = Answered::of(&plausible(world));
+        let message = pb::AuditRecord::decode(answered.record.as_slice()).unwrap();
+        prop_assert_eq!(&message.encode_to_vec(), &answered.record);
+        let entry = answered.entry();
+        prop_assert_eq!(entry.request, Some(answered.request));
+        prop_assert_eq!(entry.decision, Some(answered.decision));
+        prop_assert_eq!(entry.caller.as_str(), "anonymous");
+    }
+
+    #[test]
+    fn what_is_read_from_a_record_decides_as_what_was_written(world in world()) {
+        let world = plausible(world);
+        let answered = Answered::of(&world);
+        let entry = Entry::read(entry_of(&answered.record).unwrap().unwrap()).unwrap();
+        let request = pb::DecideRequest::decode(entry.request).unwrap();
+        let facts = pb::DecisionFacts::decode(entry.facts).unwrap();
+        let logged = LoggedOutcome::decode(entry.decision).unwrap();
+        let read = LoggedFacts::read(&request, facts, logged.decided_at.as_ref()).unwrap();
+        prop_assert_eq!(&read.declaration, &world.declaration);
+        let facts = read.facts();
+        prop_assert_eq!((facts.accepted_on, facts.decided_at), (world.accepted_on, world.decided_at));
+        prop_assert_eq!(facts.freshness, world.freshness);
+        prop_assert_eq!(&read.orders, &world.orders);
+        prop_assert_eq!(&read.arrangements, &world.arrangements);
+        let draw = read.drawn.map(|drawn| drawn.draw);
+        let decision = greenlane::policy::decide(world.policy, &world.parameters, &facts, draw);
+        prop_assert_eq!(decision, world.decide());
+    }
+}
