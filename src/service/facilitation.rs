@@ -94,7 +94,7 @@ impl FacilitationRpc {
             self.reach(wanted, deadline).await?;
             moment = Moment::now();
         }
-        self.decide(bytes, request, &valid, &moment)?.logged().await
+        self.decide(&bytes, &request, &valid, &moment)?.logged().await
     }
 
     /// As [`Self::answer`], for a message of a stream, which may lack the request.
@@ -161,7 +161,7 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
             if let (Some(reached), Some(wanted)) = (&reached, &request.min_registry_version) {
                 reached(wanted)?;
             }
-            self.decide(bytes, request, &valid, &moment)
+            self.decide(&bytes, &request, &valid, &moment)
         };
         // All of them are gathered before the first is waited for: they share groups.
         let decided: Vec<_> = items.into_iter().map(decide).collect();

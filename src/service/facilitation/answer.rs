@@ -1,15 +1,20 @@
 //! A decision on its way out: encoded once, logged, then given.
 
 use bytes::Bytes;
-use prost::Message as _;
+use uuid::fmt::Hyphenated;
 
 use super::FacilitationRpc;
 use crate::{
-    audit::log::{Appended, record},
+    audit::log::Appended,
     facilitation::Moment,
     service::status::Refusal,
-    wire::{convert, pb, validate::ValidRequest},
+    wire::{encode, pb, record, validate::ValidRequest},
 };
+
+/// The caller where no authentication is configured.
+const ANONYMOUS: &str = "anonymous";
+/// Room for the usual answer, in bytes.
+const USUAL_BYTES: usize = 1024;
 
 /// A decision that is not given before it is logged.
 #[derive(Debug)]
@@ -30,8 +35,8 @@ impl FacilitationRpc {
     /// Decides a request, of which these are the bytes.
     pub(super) fn decide(
         &self,
-        _bytes: Bytes,
-        request: pb::DecideRequest,
+        bytes: &[u8],
+        request: &pb::DecideRequest,
         valid: &ValidRequest,
         moment: &Moment,
     ) -> Result<Decided, Refusal> {
@@ -43,20 +48,21 @@ impl FacilitationRpc {
         let decided = self
             .facilitation
             .decide(declaration, *accepted_at, clock, moment, |outcome| {
-                let decision = convert::decision(decision_id(moment), request.clone(), &outcome);
-                let bytes = decision.encode_to_vec();
+                let mut decision = Vec::with_capacity(USUAL_BYTES);
+                let mut id = [0; Hyphenated::LENGTH];
+                encode::decision(&mut decision, decision_id(moment, &mut id), request, &outcome);
                 let appended = self.lane.append(|buffer| {
-                    let entry = pb::audit_record::Entry::Decision(pb::DecisionEntry {
-                        request: Some(request),
-                        decision: Some(decision),
-                        facts: None,
-                        caller: "anonymous".to_owned(),
-                        repeated_declaration: false,
-                    });
-                    buffer.extend(record(entry).encode_to_vec());
+                    let record = record::DecisionRecord {
+                        recorded_at: moment.timestamp,
+                        request: bytes,
+                        decision: &decision,
+                        outcome: &outcome,
+                        caller: ANONYMOUS,
+                    };
+                    record::decision(buffer, &record);
                 });
                 Decided {
-                    decision: bytes.into(),
+                    decision: decision.into(),
                     appended,
                 }
             })?;
@@ -65,10 +71,9 @@ impl FacilitationRpc {
 }
 
 /// A `UUIDv7`: sorts by time, unique without any shared counter.
-fn decision_id(moment: &Moment) -> String {
+fn decision_id<'a>(moment: &Moment, text: &'a mut [u8; Hyphenated::LENGTH]) -> &'a str {
     let milliseconds = u64::try_from(moment.timestamp.as_millisecond()).unwrap_or_default();
     let random: [u8; 10] = rand::random();
-    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     let id = uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid();
-    id.hyphenated().encode_lower(&mut text).to_owned()
+    id.hyphenated().encode_lower(text)
 }
