@@ -60,6 +60,9 @@ pub enum DecideError {
     /// The acceptance date is before the first policy.
     #[error("no policy applies to the acceptance date")]
     NoPolicy,
+    /// This replica's key of the epoch is not the one that was committed to.
+    #[error("this replica does not draw in {0}: its key is not the one that was committed to")]
+    DrawDisputed(Epoch),
 }
 
 /// A decision with everything the answer says of how it came about. Borrows from the data it was made of.
@@ -125,6 +128,11 @@ impl Facilitation {
         self.policies.store(Arc::new(policies));
     }
 
+    /// The keys to draw with.
+    pub fn draws(&self) -> &DrawKeys {
+        &self.draws
+    }
+
     /// What an age of the data means.
     pub fn freshness(&self, age: Age) -> Freshness {
         self.freshness.of(age)
@@ -167,6 +175,10 @@ impl Facilitation {
         let (epoch, draw) = self.draws.draw(declaration, accepted_on);
         let decision = decide(policy, &book.parameters, &facts, Some(draw));
         let draw_epoch = (decision.inspection.basis == InspectionBasis::Random).then_some(epoch);
+        // What orders, a hold or old data decide needs no draw.
+        if draw_epoch.is_some() && self.draws.is_disputed(epoch) {
+            return Err(DecideError::DrawDisputed(epoch));
+        }
         Ok(answer(Outcome {
             decision,
             policy,
