@@ -142,7 +142,15 @@ const RULES: [Rule; 11] = [
     },
     Rule {
         folder: "audit",
-        own: &["domain", "policy", "registry", "facilitation", "wire", "metrics"],
+        own: &[
+            "domain",
+            "policy",
+            "registry",
+            "facilitation",
+            "wire",
+            "metrics",
+            "upstream::commitments::StoredCommitment",
+        ],
         crates: &[
             "arc_swap",
             "arrayvec",
@@ -179,6 +187,7 @@ const RULES: [Rule; 11] = [
             // What upstream says of itself, and former rows; never the follower or a connection.
             "upstream::history::History",
             "upstream::status::FeedStatus",
+            "upstream::commitments::Commitments",
         ],
         crates: &[
             "async_stream",

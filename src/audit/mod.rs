@@ -9,6 +9,7 @@
 //! **Invariants.** An answer leaves after the group with its record was written. Sequences are gap-free. A reader needs
 //! nothing but the segments: no registry, no running service.
 
+pub mod draw;
 pub mod frame;
 pub mod log;
 pub mod read;

@@ -42,6 +42,8 @@ pub struct DrawKeys {
     secret: MasterSecret,
     keys: ArcSwap<Vec<(Epoch, EpochKey)>>,
     first: Cache<u64, Drawn>,
+    /// Epochs whose key is not the one that was committed to.
+    disputed: ArcSwap<Vec<Epoch>>,
 }
 
 impl fmt::Debug for DrawKeys {
@@ -58,6 +60,7 @@ impl DrawKeys {
         Ok(Self {
             secret,
             keys: ArcSwap::default(),
+            disputed: ArcSwap::default(),
             first: Cache::builder()
                 .max_capacity(REMEMBERED)
                 .eviction_policy(EvictionPolicy::lru())
@@ -82,6 +85,21 @@ impl DrawKeys {
             drawn,
             repeated: false,
         }
+    }
+
+    /// The key of an epoch.
+    pub fn key(&self, epoch: Epoch) -> EpochKey {
+        self.with_key(epoch, EpochKey::clone)
+    }
+
+    /// Whether nothing may be drawn in an epoch, because the key that others committed to is another one.
+    pub fn is_disputed(&self, epoch: Epoch) -> bool {
+        self.disputed.load().contains(&epoch)
+    }
+
+    /// From now on nothing is drawn in exactly these epochs.
+    pub fn dispute(&self, epochs: Vec<Epoch>) {
+        self.disputed.store(Arc::new(epochs));
     }
 
     fn with_key<T>(&self, epoch: Epoch, draw: impl FnOnce(&EpochKey) -> T) -> T {

@@ -26,7 +26,10 @@ use crate::{
         order::ControlOrder,
         recognition::Arrangement,
     },
-    policy::{Facts, Parameters, PartyFacts, Policy, PolicyBook, decide, draw::Drawn},
+    policy::{
+        Facts, Parameters, PartyFacts, Policy, PolicyBook, decide,
+        draw::{Drawn, Epoch},
+    },
     registry::{Age, FreshnessClock, FreshnessLimits, Generation, PartyIdentifiers, Registry, Rules, View},
 };
 
@@ -62,6 +65,9 @@ pub enum DecideError {
     /// The acceptance date is before the first policy.
     #[error("no policy applies to the acceptance date")]
     NoPolicy,
+    /// This replica's key of the epoch is not the one that was committed to.
+    #[error("this replica does not draw in {0}: its key is not the one that was committed to")]
+    DrawDisputed(Epoch),
 }
 
 /// A decision with everything the answer says of how it came about. Borrows from the data it was made of.
@@ -139,6 +145,11 @@ impl Facilitation {
         self.policies.store(Arc::new(policies));
     }
 
+    /// The keys to draw with.
+    pub fn draws(&self) -> &DrawKeys {
+        &self.draws
+    }
+
     /// What an age of the data means.
     pub fn freshness(&self, age: Age) -> Freshness {
         self.freshness.of(age)
@@ -181,6 +192,12 @@ impl Facilitation {
         let Remembered { drawn, repeated } = self.draws.draw(declaration, accepted_on);
         let decision = decide(policy, &book.parameters, &facts, Some(drawn.draw));
         let drawn = (decision.inspection.basis == InspectionBasis::Random).then_some(drawn);
+        // What orders, a hold or old data decide needs no draw.
+        if let Some(drawn) = &drawn
+            && self.draws.is_disputed(drawn.epoch)
+        {
+            return Err(DecideError::DrawDisputed(drawn.epoch));
+        }
         Ok(answer(Outcome {
             decision,
             policy,

@@ -7,6 +7,7 @@
 use std::{fmt, str::FromStr};
 
 use arrayvec::ArrayString;
+use jiff::Timestamp;
 use ring::{
     digest::{SHA256, digest},
     hkdf, hmac,
@@ -17,6 +18,8 @@ use crate::domain::{Date, Ppm, declaration::Declaration};
 
 /// Fewest bytes of a master secret.
 pub const MIN_SECRET_BYTES: usize = 32;
+/// Bytes of an epoch's key.
+pub const KEY_BYTES: usize = 32;
 
 /// The secret from which every epoch's key is derived. Never shown.
 pub struct MasterSecret(hkdf::Prk);
@@ -37,17 +40,14 @@ impl MasterSecret {
     /// The key of an epoch.
     pub fn epoch_key(&self, epoch: Epoch) -> EpochKey {
         let name = epoch.name();
-        let mut key = [0; 32];
+        let mut key = [0; KEY_BYTES];
         // HKDF-SHA-256 refuses only outputs over 255 x 32 bytes, and this one is 32.
         let filled = self
             .0
             .expand(&[name.as_bytes()], KeyLength)
             .and_then(|okm| okm.fill(&mut key));
         debug_assert!(filled.is_ok());
-        EpochKey {
-            commitment: hex::encode(digest(&SHA256, &key)),
-            mac: hmac::Key::new(hmac::HMAC_SHA256, &key),
-        }
+        EpochKey::new(key)
     }
 }
 
@@ -55,7 +55,7 @@ struct KeyLength;
 
 impl hkdf::KeyType for KeyLength {
     fn len(&self) -> usize {
-        32
+        KEY_BYTES
     }
 }
 
@@ -95,28 +95,61 @@ impl Epoch {
         }
         name
     }
+
+    /// The month after it; the last one that there is follows on itself.
+    #[must_use]
+    pub fn next(self) -> Self {
+        match self {
+            Self { year: 9999.., .. } => self,
+            Self { year, month: 12.. } => Self {
+                year: year + 1,
+                month: 1,
+            },
+            Self { year, month } => Self {
+                year,
+                month: month + 1,
+            },
+        }
+    }
+
+    /// When it begins: midnight in UTC+8 of the month's first day.
+    pub fn begins(self) -> Timestamp {
+        let first = format!("{}-01", self.name()).parse::<Date>();
+        first.unwrap_or(Date::MIN).midnight()
+    }
+
+    /// When it ends: when the next one begins.
+    pub fn ends(self) -> Timestamp {
+        self.next().begins()
+    }
 }
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+/// A text that is no month of the form YYYY-MM.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0:?} is not a month of the form YYYY-MM")]
+pub struct BadEpoch(pub String);
 
 impl FromStr for Epoch {
     type Err = BadEpoch;
 
-    fn from_str(name: &str) -> Result<Self, BadEpoch> {
-        // A month is a date without its day.
-        let first: Result<Date, _> = format!("{name}-01").parse();
-        first.map(Self::of).map_err(|_| BadEpoch(name.to_owned()))
+    fn from_str(text: &str) -> Result<Self, BadEpoch> {
+        let first = format!("{text}-01").parse::<Date>();
+        first.map(Self::of).map_err(|_| BadEpoch(text.to_owned()))
     }
 }
 
-/// A text that is no epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0:?} is not an epoch of the form YYYY-MM")]
-pub struct BadEpoch(pub String);
-
-/// The key of one epoch, ready to draw with.
+/// The key of one epoch, ready to draw with. `Debug` shows its commitment only.
 #[derive(Clone)]
 pub struct EpochKey {
     /// SHA-256 of the key, lower-case hex: what is published before the epoch begins.
     pub commitment: String,
+    key: [u8; KEY_BYTES],
     mac: hmac::Key,
 }
 
@@ -125,6 +158,29 @@ impl fmt::Debug for EpochKey {
         f.debug_struct("EpochKey")
             .field("commitment", &self.commitment)
             .finish_non_exhaustive()
+    }
+}
+
+impl EpochKey {
+    /// That key.
+    pub fn new(key: [u8; KEY_BYTES]) -> Self {
+        Self {
+            commitment: hex::encode(digest(&SHA256, &key)),
+            mac: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            key,
+        }
+    }
+
+    /// A key that was revealed: 64 hexadecimal digits.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut key = [0; KEY_BYTES];
+        hex::decode_to_slice(text, &mut key).ok()?;
+        Some(Self::new(key))
+    }
+
+    /// Gives the key away, as 64 hexadecimal digits: for the one place that reveals it after its time.
+    pub fn reveal(&self) -> String {
+        hex::encode(self.key)
     }
 }
 
@@ -169,13 +225,22 @@ impl Subject {
         }
     }
 
-    /// The subject of that kind and number; `None` where there is no such kind, or the number is too long.
+    /// The subject of a request's numbers, where they are as short as validation lets them be; no document is an empty
+    /// one.
+    pub fn of_numbers(declaration: &str, transport_document: &str) -> Option<Self> {
+        if transport_document.is_empty() {
+            Self::new("declaration", declaration)
+        } else {
+            Self::new("transport-document", &transport_document.to_ascii_uppercase())
+        }
+    }
+
+    /// The subject of that kind and number, if there is such a kind and the number is short enough.
     pub fn new(kind: &str, value: &str) -> Option<Self> {
         let kinds = [SubjectKind::TransportDocument, SubjectKind::Declaration];
-        Some(Self {
-            kind: kinds.into_iter().find(|own| own.name() == kind)?,
-            value: ArrayString::from(value).ok()?,
-        })
+        let kind = kinds.into_iter().find(|known| known.name() == kind)?;
+        let value = ArrayString::from(value).ok()?;
+        Some(Self { kind, value })
     }
 
     /// The word for the subject's kind in the draw's message.
@@ -275,6 +340,36 @@ mod tests {
             Epoch::of("2026-12-01".parse().expect("a date")).name().as_str(),
             "2026-12"
         );
+    }
+
+    #[test]
+    fn an_epoch_begins_at_midnight_in_china_and_ends_where_the_next_one_begins() {
+        let epoch: Epoch = "2026-12".parse().expect("a month");
+        assert_eq!(epoch.begins().to_string(), "2026-11-30T16:00:00Z");
+        assert_eq!(epoch.ends().to_string(), "2026-12-31T16:00:00Z");
+        assert_eq!(epoch.next().to_string(), "2027-01");
+        assert_eq!(epoch.next().next().to_string(), "2027-02");
+        for wrong in [
+            "",
+            "2026",
+            "2026-13",
+            "2026-00",
+            "2026-1",
+            "0000-01",
+            "2026-12-01",
+        ] {
+            assert!(wrong.parse::<Epoch>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_given_away_by_reveal_alone() {
+        let key = EpochKey::new([0xab; 32]);
+        assert_eq!(key.reveal(), "ab".repeat(32));
+        assert!(!format!("{key:?}").contains("abab"));
+        let again = EpochKey::from_hex(&key.reveal()).expect("a key");
+        assert_eq!(again.commitment, key.commitment);
+        assert!(EpochKey::from_hex("ab").is_none() && EpochKey::from_hex(&"x".repeat(64)).is_none());
     }
 
     #[test]

@@ -17,7 +17,8 @@ pub(super) fn item_error(refusal: Refusal) -> pb::ItemError {
         | Refusal::DeadlineExceeded
         | Refusal::OtherEpoch
         | Refusal::NoHistory
-        | Refusal::NotLogged => Vec::new(),
+        | Refusal::NotLogged
+        | Refusal::DrawDisputed(_) => Vec::new(),
     };
     let violation = |(field, description)| pb::FieldViolation { field, description };
     pb::ItemError {

@@ -5,6 +5,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use crate::{
     facilitation::DecideError,
+    policy::draw::Epoch,
     wire::violations::{Violations, undecodable_field},
 };
 
@@ -25,6 +26,8 @@ pub enum Refusal {
     NoHistory,
     /// The decision could not be put into the audit log.
     NotLogged,
+    /// This replica may not draw in the epoch.
+    DrawDisputed(Epoch),
 }
 
 impl Refusal {
@@ -32,7 +35,7 @@ impl Refusal {
     pub const fn code(&self) -> Code {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
-            Self::NotReady | Self::Behind | Self::NotLogged => Code::Unavailable,
+            Self::NotReady | Self::Behind | Self::NotLogged | Self::DrawDisputed(_) => Code::Unavailable,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::OtherEpoch | Self::NoHistory => Code::FailedPrecondition,
         }
@@ -48,6 +51,7 @@ impl Refusal {
             Self::OtherEpoch => "min_registry_version is of another store than the one in force".to_owned(),
             Self::NotLogged => "the audit log cannot be written, so that no decision is given".to_owned(),
             Self::NoHistory => "the store keeps no history for known_at".to_owned(),
+            Self::DrawDisputed(epoch) => DecideError::DrawDisputed(*epoch).to_string(),
         }
     }
 }
@@ -62,7 +66,8 @@ impl From<Refusal> for Status {
             | Refusal::DeadlineExceeded
             | Refusal::OtherEpoch
             | Refusal::NoHistory
-            | Refusal::NotLogged => Self::new(refusal.code(), message),
+            | Refusal::NotLogged
+            | Refusal::DrawDisputed(_) => Self::new(refusal.code(), message),
         }
     }
 }
@@ -72,6 +77,7 @@ impl From<DecideError> for Refusal {
         match error {
             DecideError::NotReady => Self::NotReady,
             DecideError::NoPolicy => Self::Invalid(Violations::of("accepted_at", error.to_string())),
+            DecideError::DrawDisputed(epoch) => Self::DrawDisputed(epoch),
         }
     }
 }

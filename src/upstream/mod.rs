@@ -10,6 +10,7 @@
 //! fresh snapshot, and until that is whole, at the head and within the guard, the last good generation stays in force.
 
 pub mod columns;
+pub mod commitments;
 pub mod comparison;
 pub mod edit;
 pub mod file;

@@ -3,6 +3,7 @@
 //! ```text
 //! stream    GREENLANE_REGISTRY   subject greenlane.registry.changes   runs of whole commits, resets
 //! bucket    greenlane-registry   snapshot-<epoch>-<sequence>-<digest> the bytes of a snapshot file
+//! bucket    greenlane_draw       <month>                              the commitment to the draw key of a month, as JSON
 //! core NATS greenlane.registry.head    where does the store stand, and when was that so?   answered by relays, not kept
 //!           greenlane.registry.permit  may I fetch a snapshot now?                         answered by relays, not kept
 //! ```
@@ -10,6 +11,7 @@
 //! **Invariants:** what a relay answers counts from when it asked the store, by its own clocks; a replica adds that age to
 //! its own. A run of the stream is applied only where its first row follows on the last one applied.
 
+mod commitments;
 mod connection;
 mod deliveries;
 mod fetch;
@@ -22,6 +24,7 @@ pub mod snapshot_file;
 mod stream;
 
 pub use self::{
+    commitments::Commitments,
     connection::{NatsSettings, connect},
     reader::Reader,
     stream::{Appended, Extent, Last, Stream},
@@ -67,6 +70,11 @@ impl Names {
     /// The stream that `JetStream` keeps the bucket in.
     pub fn bucket_stream(&self) -> String {
         format!("OBJ_{}", self.bucket())
+    }
+
+    /// The key-value bucket of draw commitments.
+    pub fn draw_bucket(&self) -> String {
+        format!("{}_draw", self.prefix)
     }
 
     /// Where relays are asked for the head.

@@ -8,6 +8,7 @@
 //!
 //! Nothing is prepared and no setting outlives a transaction, so that a transaction pooler may stand in between.
 
+mod commitments;
 mod connect;
 mod copy;
 mod edit;
@@ -20,6 +21,7 @@ mod snapshot;
 mod tls;
 mod writers;
 
+pub use commitments::Commitments;
 pub use edit::{Editor, Import};
 pub use history::History;
 pub use reader::Reader;

@@ -1,9 +1,11 @@
 //! The embedded store: one `SQLite` file that other programs write with plain SQL while the service reads it.
 
+mod commitments;
 pub mod edit;
 mod history;
 mod reader;
 
+pub use commitments::Commitments;
 pub use history::History;
 pub use reader::{Reader, store_digest};
 

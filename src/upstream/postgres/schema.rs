@@ -14,7 +14,7 @@ const TABLES: &str = include_str!("tables.sql");
 const TRIGGERS: &str = include_str!("triggers.sql");
 
 /// The schema of this release; a comment on `registry_meta` tells which one a store has.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const COMMENT: &str = "greenlane schema ";
 /// `CREATE OR REPLACE TRIGGER` came with it.
 const OLDEST_SERVER: u32 = 140_000;

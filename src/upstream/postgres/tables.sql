@@ -98,3 +98,15 @@ CREATE UNIQUE INDEX IF NOT EXISTS registry_meta_is_one_row ON registry_meta ((tr
 INSERT INTO registry_meta (epoch, sequence, low_watermark)
 SELECT replace(gen_random_uuid()::text, '-', ''), 0, 0
  WHERE NOT EXISTS (SELECT FROM registry_meta);
+
+-- Commitments to the keys of the draw, each put by the first replica that did; see README, "The draw".
+CREATE TABLE IF NOT EXISTS draw_commitment (
+  epoch        text PRIMARY KEY,
+  commitment   text NOT NULL,
+  published_at timestamptz NOT NULL,
+  replica      text NOT NULL,
+  public_key   text NOT NULL,
+  signature    text NOT NULL,
+  revealed_key text,
+  revealed_at  timestamptz
+);

@@ -153,6 +153,23 @@ BEGIN
 END;
 $$;
 
+-- What was committed to stands, and so does a key once it is revealed.
+CREATE OR REPLACE FUNCTION draw_commitment_stands() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+  IF (NEW.epoch, NEW.commitment, NEW.published_at, NEW.replica, NEW.public_key, NEW.signature)
+     IS DISTINCT FROM
+     (OLD.epoch, OLD.commitment, OLD.published_at, OLD.replica, OLD.public_key, OLD.signature)
+     OR (OLD.revealed_key IS NOT NULL
+         AND (NEW.revealed_key, NEW.revealed_at) IS DISTINCT FROM (OLD.revealed_key, OLD.revealed_at)) THEN
+    RAISE EXCEPTION 'draw_commitment: what was committed to stands';
+  END IF;
+  RETURN NEW;
+END;
+$$;
+CREATE OR REPLACE TRIGGER draw_commitment_stands BEFORE UPDATE ON draw_commitment
+FOR EACH ROW EXECUTE FUNCTION draw_commitment_stands();
+
 -- The same triggers on each table. ENABLE ALWAYS: session_replication_role = replica, which tools set to load data
 -- quickly, must not write past the log. A trigger with transition tables can have one event only.
 DO $$

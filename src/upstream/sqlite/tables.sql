@@ -94,3 +94,25 @@ CREATE TABLE IF NOT EXISTS displaced_enterprise (
   customs_code TEXT, social_credit_code TEXT, name TEXT, credit_tier TEXT,
   tier_effective_from TEXT, tier_valid_until TEXT, suspended INTEGER, updated_at TEXT
 );
+
+-- Commitments to the keys of the draw, each put by the first replica that did; see README, "The draw".
+CREATE TABLE IF NOT EXISTS draw_commitment (
+  epoch        TEXT NOT NULL PRIMARY KEY,
+  commitment   TEXT NOT NULL,
+  published_at TEXT NOT NULL,
+  replica      TEXT NOT NULL,
+  public_key   TEXT NOT NULL,
+  signature    TEXT NOT NULL,
+  revealed_key TEXT,
+  revealed_at  TEXT
+);
+
+-- What was committed to stands, and so does a key once it is revealed.
+CREATE TRIGGER IF NOT EXISTS draw_commitment_stands BEFORE UPDATE ON draw_commitment
+WHEN NEW.epoch IS NOT OLD.epoch OR NEW.commitment IS NOT OLD.commitment OR NEW.published_at IS NOT OLD.published_at
+  OR NEW.replica IS NOT OLD.replica OR NEW.public_key IS NOT OLD.public_key OR NEW.signature IS NOT OLD.signature
+  OR (OLD.revealed_key IS NOT NULL
+      AND (NEW.revealed_key IS NOT OLD.revealed_key OR NEW.revealed_at IS NOT OLD.revealed_at))
+BEGIN
+  SELECT RAISE(ABORT, 'draw_commitment: what was committed to stands');
+END;
