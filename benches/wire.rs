@@ -158,7 +158,7 @@ fn request(random: &mut StdRng, enterprises: usize) -> pb::DecideRequest {
 }
 
 async fn connect(address: SocketAddr) -> FacilitationServiceClient<Channel> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         let endpoint = Channel::from_shared(format!("http://{address}")).expect("an address");
         if let Ok(channel) = endpoint.connect().await {
@@ -248,7 +248,7 @@ fn main() {
             for (index, server) in servers.iter().enumerate() {
                 let before = cpu(server.process.id());
                 let seconds = load(&clients[index], calls, count, round as u64).await;
-                let spent = cpu(server.process.id()) - before;
+                let spent = cpu(server.process.id()).saturating_sub(before);
                 let cost = spent.as_secs_f64() * 1e6 / calls as f64;
                 println!(
                     "round {round}: {:<14} {cost:6.2} us CPU a decision, {:7.0} decisions/s",

@@ -128,7 +128,7 @@ fn replica_name(given: &str) -> ReplicaName {
     let mut own = ReplicaName::new();
     for character in name
         .chars()
-        .filter(|c| c.is_ascii_graphic())
+        .filter(char::is_ascii_graphic)
         .take(MAX_NAME - RANDOM)
     {
         own.push(character);

@@ -13,12 +13,13 @@ pub mod probes;
 pub mod relay;
 pub mod secret;
 pub mod server;
+mod services;
 pub mod settings;
 pub mod telemetry;
 
 pub use feed::source_settings;
 
-use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -26,15 +27,10 @@ use tokio::{
     sync::watch,
     task::JoinSet,
 };
-use tonic_health::pb::health_server::HealthServer;
 use tracing::{error, info};
 
 use self::{
-    audit::Proof,
-    feed::Feed,
-    health::Health,
-    policies::Reloader,
-    server::{ConnectionLimits, Server, WorkerService},
+    audit::Proof, feed::Feed, health::Health, policies::Reloader, server::Server, services::Services,
     settings::Settings,
 };
 use crate::{
@@ -44,16 +40,10 @@ use crate::{
     registry::{FreshnessLimits, Registry},
     service::{
         audit::AuditRpc,
-        dispatch::Dispatch,
         facilitation::{AcceptanceWindow, FacilitationRpc},
         registry::RegistryRpc,
-        served::{
-            audit_service_server::AuditServiceServer, facilitation_service_server::FacilitationServiceServer,
-            registry_service_server::RegistryServiceServer,
-        },
     },
     upstream::{source::Source, status::FeedStatus},
-    wire::pb,
 };
 
 /// The service, bound and ready to run.
@@ -108,31 +98,27 @@ impl App {
             rest: watch::Sender::new(false),
         };
         let mut proof = Proof::open(settings).context("the audit log")?;
-        let facilitation_rpc = FacilitationRpc {
-            lane: Lane::new(None),
-            facilitation: Arc::clone(&facilitation),
-            feed: Arc::clone(&status),
-            window: AcceptanceWindow {
-                ahead: settings.server.acceptance_max_ahead.get(),
-                behind: settings.server.acceptance_max_behind.get(),
+        let services = Services {
+            facilitation: FacilitationRpc {
+                lane: Lane::new(None),
+                facilitation: Arc::clone(&facilitation),
+                feed: Arc::clone(&status),
+                window: AcceptanceWindow {
+                    ahead: settings.server.acceptance_max_ahead.get(),
+                    behind: settings.server.acceptance_max_behind.get(),
+                },
+                history,
             },
-            history,
+            registry: RegistryRpc {
+                facilitation: Arc::clone(&facilitation),
+                registry: Arc::clone(&registry),
+                feed: Arc::clone(&status),
+            },
+            audit: AuditRpc {},
+            health: health_service,
+            max_message_bytes: settings.limits.max_message_bytes,
         };
-        let registry_rpc = RegistryRpc {
-            facilitation: Arc::clone(&facilitation),
-            registry: Arc::clone(&registry),
-            feed: Arc::clone(&status),
-        };
-        let max_message = settings.limits.max_message_bytes;
-        let server = serve(
-            settings,
-            &stops,
-            &mut proof,
-            health_service,
-            facilitation_rpc,
-            registry_rpc,
-            max_message,
-        )?;
+        let server = services.bind(settings, &mut proof, &stops.drain.subscribe())?;
         let reloader = settings.policy.directory().map(|directory| {
             let interval = settings.policy.reload_interval.get();
             Arc::new(Reloader::new(
@@ -272,58 +258,6 @@ fn outcome(
     result.with_context(|| name)?;
     anyhow::ensure!(!unasked, "{name} ended by itself");
     Ok(())
-}
-
-fn serve(
-    settings: &Settings,
-    stops: &Stops,
-    proof: &mut Proof,
-    health: HealthServer<impl tonic_health::pb::health_server::Health>,
-    facilitation: FacilitationRpc,
-    registry: RegistryRpc,
-    max_message: usize,
-) -> anyhow::Result<Server> {
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    let (reflection_v1, reflection_v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
-    let feed = Arc::clone(&facilitation.feed);
-    let dispatch = |lane| Dispatch {
-        feed: Arc::clone(&feed),
-        facilitation: FacilitationServiceServer::new(FacilitationRpc {
-            lane,
-            ..facilitation.clone()
-        })
-        .max_decoding_message_size(max_message)
-        .max_encoding_message_size(usize::MAX),
-        registry: RegistryServiceServer::new(registry.clone()),
-        audit: AuditServiceServer::new(AuditRpc {}),
-        health: health.clone(),
-        reflection: reflection_v1.clone(),
-        reflection_v1alpha: reflection_v1alpha.clone(),
-    };
-    let service = || {
-        let (lane, beside) = proof.lane();
-        WorkerService {
-            service: dispatch(lane),
-            beside: Box::pin(beside.run()),
-        }
-    };
-    let workers = match settings.server.workers {
-        0 => thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    };
-    let server = Server::bind(
-        settings.server.grpc_addr,
-        workers,
-        ConnectionLimits::from(&settings.limits),
-        service,
-        &stops.drain.subscribe(),
-        settings.drain.deadline.get(),
-    )?;
-    Ok(server)
 }
 
 /// Completes on SIGTERM or SIGINT.

@@ -62,6 +62,7 @@ pub struct GroupHeader {
 
 impl GroupHeader {
     /// The header of a group that follows `before`, with these leaves.
+    #[must_use]
     pub fn sealed(mut self, before: &Hash, leaves: &[Hash]) -> Self {
         self.chain = self.chain_after(before, leaves);
         self

@@ -208,7 +208,7 @@ pub struct AuditSettings {
     pub max_bytes: u64,
     /// Whether segments that the store has not taken over are deleted too.
     pub delete_unshipped: bool,
-    /// Whether the log is shipped to the store, where that is PostgreSQL or NATS.
+    /// Whether the log is shipped to the store, where that is `PostgreSQL` or NATS.
     pub ship: bool,
 }
 

@@ -90,19 +90,13 @@ impl Commitments {
         let mut context = jetstream::new(client);
         context.set_timeout(self.settings.timeout);
         let name = names.draw_bucket();
-        let open = match context.get_key_value(&name).await {
-            Ok(open) => open,
-            Err(_) => {
-                stream::ensure(
-                    &context,
-                    stream::draw_bucket(&names),
-                    clustered,
-                    self.settings.timeout,
-                )
-                .await?;
-                let made = context.get_key_value(&name).await;
-                made.map_err(|error| unavailable("draw bucket", error))?
-            }
+        let open = if let Ok(open) = context.get_key_value(&name).await {
+            open
+        } else {
+            let made = stream::draw_bucket(&names);
+            stream::ensure(&context, made, clustered, self.settings.timeout).await?;
+            let made = context.get_key_value(&name).await;
+            made.map_err(|error| unavailable("draw bucket", error))?
         };
         *bucket = Some(open.clone());
         Ok(open)

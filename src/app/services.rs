@@ -1,0 +1,91 @@
+//! The services of one process, and what each serving thread gets of them.
+
+use std::thread;
+
+use tokio::sync::watch;
+use tonic_health::pb::health_server::{Health, HealthServer};
+
+use super::{
+    audit::Proof,
+    server::{ConnectionLimits, Server, WorkerService},
+    settings::Settings,
+};
+use crate::{
+    service::{
+        audit::AuditRpc,
+        dispatch::Dispatch,
+        facilitation::FacilitationRpc,
+        registry::RegistryRpc,
+        served::{
+            audit_service_server::AuditServiceServer, facilitation_service_server::FacilitationServiceServer,
+            registry_service_server::RegistryServiceServer,
+        },
+    },
+    wire::pb,
+};
+
+/// Every service, ready to be given to the serving threads.
+pub(super) struct Services<H: Health> {
+    /// Decisions; each thread gets a lane of its own into the log.
+    pub(super) facilitation: FacilitationRpc,
+    /// The registry.
+    pub(super) registry: RegistryRpc,
+    /// Proof.
+    pub(super) audit: AuditRpc,
+    /// `grpc.health.v1.Health`
+    pub(super) health: HealthServer<H>,
+    /// Largest message taken, in bytes.
+    pub(super) max_message_bytes: usize,
+}
+
+impl<H: Health> Services<H> {
+    /// Binds the gRPC address and starts the serving threads; nothing is accepted yet.
+    pub(super) fn bind(
+        self,
+        settings: &Settings,
+        proof: &mut Proof,
+        drain: &watch::Receiver<bool>,
+    ) -> anyhow::Result<Server> {
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let (reflection, reflection_v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
+        let worker = || {
+            let (lane, beside) = proof.lane();
+            let facilitation = FacilitationRpc {
+                lane,
+                ..self.facilitation.clone()
+            };
+            let service = Dispatch {
+                feed: self.facilitation.feed.clone(),
+                facilitation: FacilitationServiceServer::new(facilitation)
+                    .max_decoding_message_size(self.max_message_bytes)
+                    .max_encoding_message_size(usize::MAX),
+                registry: RegistryServiceServer::new(self.registry.clone()),
+                audit: AuditServiceServer::new(self.audit.clone()),
+                health: self.health.clone(),
+                reflection: reflection.clone(),
+                reflection_v1alpha: reflection_v1alpha.clone(),
+            };
+            WorkerService {
+                service,
+                beside: Box::pin(beside.run()),
+            }
+        };
+        let workers = match settings.server.workers {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        };
+        let server = Server::bind(
+            settings.server.grpc_addr,
+            workers,
+            ConnectionLimits::from(&settings.limits),
+            worker,
+            drain,
+            settings.drain.deadline.get(),
+        )?;
+        Ok(server)
+    }
+}
