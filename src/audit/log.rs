@@ -333,3 +333,6 @@ impl Future for Appended {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -134,7 +134,10 @@ impl Writer {
             let path = path.to_owned();
             move |error| WriteError::Io { path, error }
         };
-        fs::create_dir_all(directory).map_err(io(directory))?;
+        // Requests and confidential reasons are nobody else's to read.
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(directory).map_err(io(directory))?;
         let lock_path = directory.join(LOCK);
         let lock = File::create(&lock_path).map_err(io(&lock_path))?;
         match lock.try_lock() {
@@ -327,6 +330,7 @@ impl OpenSegment {
             .write(true)
             .create(true)
             .truncate(true)
+            .mode(0o600)
             .open(&path)
             .map_err(io)?;
         let prepared = reserve(&file, settings.segment_bytes)
