@@ -158,6 +158,7 @@ const RULES: [Rule; 11] = [
             "bytes",
             "crc32fast",
             "dashmap",
+            "foldhash",
             "hex",
             "jiff",
             "prost",

@@ -12,6 +12,7 @@
 pub mod draw;
 pub mod frame;
 pub mod log;
+pub mod rates;
 pub mod read;
 mod recover;
 pub mod segment;

@@ -184,6 +184,20 @@ impl Policy {
         &self.rows[tier.index()]
     }
 
+    /// What the rate rule demands of a tier where that is the baseline: at most this rate of a tier better than REGULAR, at
+    /// least this one of a worse tier; `None` where it demands nothing. Recognition, uplifts and floors do not move it.
+    pub fn limit(&self, tier: CreditTier, baseline: Ppm) -> Option<Ppm> {
+        let rule = self.row(tier).rate;
+        let (better, worse) = (tier < CreditTier::Regular, tier > CreditTier::Regular);
+        match rule {
+            RateRule::AtMost(_) | RateRule::StrictlyBelow(_) if better => Some(rule.apply(baseline)),
+            RateRule::AtLeast(_) if worse => Some(rule.apply(baseline)),
+            RateRule::Baseline | RateRule::AtMost(_) | RateRule::StrictlyBelow(_) | RateRule::AtLeast(_) => {
+                None
+            }
+        }
+    }
+
     /// The tier for which the policy takes a tier, and the article behind that.
     pub fn mapped(&self, tier: CreditTier) -> (CreditTier, &str) {
         let (target, article) = &self.taken_as[tier.index()];

@@ -77,6 +77,11 @@ impl Epoch {
         }
     }
 
+    /// Such as 202611.
+    pub fn number(self) -> u32 {
+        u32::from(self.year) * 100 + u32::from(self.month)
+    }
+
     /// Such as "2026-11".
     pub fn name(self) -> ArrayString<7> {
         let digit = |value: u16| char::from(b'0' + u8::try_from(value % 10).unwrap_or_default());
