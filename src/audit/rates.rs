@@ -18,7 +18,9 @@ pub mod sequence;
 mod stored;
 
 pub use observation::{Observation, month};
-pub use report::{QUARTER_ALPHA, Ratio, Report, Scope, over_all_offices, ratio_to_regular, report};
+pub use report::{
+    QUARTER_ALPHA, Ratio, Report, Scope, breached, over_all_offices, ratio_to_regular, report,
+};
 pub use stored::StoredError;
 
 use std::{
@@ -214,9 +216,8 @@ impl RateTable {
 
     /// The cells of one month.
     pub fn month(&self, month: Epoch) -> BTreeMap<Cell, Counts> {
-        let mut cells = self.cells();
-        cells.retain(|cell, _| cell.month == month);
-        cells
+        let cells = self.cells.iter().filter(|entry| entry.key().month == month);
+        cells.map(|entry| (*entry.key(), *entry.value())).collect()
     }
 }
 

@@ -2,6 +2,10 @@
 //!
 //! Labels come from closed sets only. What can be read when it is asked for (ages, counts) is set just before it is told.
 
+mod decisions;
+
+pub use decisions::RateReading;
+
 use std::{
     fmt,
     sync::{Mutex, PoisonError, atomic::AtomicU64},
@@ -14,7 +18,11 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
-use crate::domain::CreditTier;
+use self::decisions::{Decisions, RateGauges};
+use crate::domain::{
+    CreditTier,
+    decision::{InspectionBasis, Lane},
+};
 
 /// The media type of what [`Metrics::text`] gives.
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -65,6 +73,8 @@ pub struct Metrics {
     refusals: Family<CauseLabel, Counter>,
     comparisons: Counter,
     mismatches: Counter,
+    decisions: Decisions,
+    rates: RateGauges,
 }
 
 /// The state of the registry at one instant.
@@ -152,6 +162,8 @@ impl Default for Metrics {
                 "greenlane_upstream_digest_mismatches",
                 "Digests that differed from the store's; a fresh snapshot follows",
             ),
+            decisions: Decisions::registered(&mut registry),
+            rates: RateGauges::registered(&mut registry),
             registry: Mutex::new(registry),
         }
     }
@@ -193,6 +205,16 @@ impl Metrics {
             let is = i64::from(state == reading.state);
             self.state.get_or_create(&StateLabel { state }).set(is);
         }
+    }
+
+    /// A decision was answered; a few nanoseconds, for the counters are found beforehand.
+    pub fn decided(&self, tier: CreditTier, lane: Lane, basis: InspectionBasis, selected: bool) {
+        self.decisions.count(tier, lane, basis, selected);
+    }
+
+    /// Takes the realized rates of the current month, one for each tier.
+    pub fn read_rates(&self, readings: &[RateReading; CreditTier::COUNT]) {
+        self.rates.set(readings);
     }
 
     /// Rows of one table came in force.
@@ -251,6 +273,17 @@ mod tests {
             state: "stale",
             quarantined: 0,
         });
+        metrics.decided(CreditTier::Certified, Lane::Red, InspectionBasis::Random, true);
+        let mut rates = [RateReading::default(); CreditTier::COUNT];
+        rates[0] = RateReading {
+            realized_ppm: 6_343,
+            lower_bound_ppm: 5_100,
+            upper_bound_ppm: 7_700,
+            limit_ppm: 4_879,
+            breached: true,
+            breached_offices: 2,
+        };
+        metrics.read_rates(&rates);
         let text = metrics.text().expect("text");
         for line in [
             "greenlane_upstream_changes_total{entity=\"enterprise\"} 3",
@@ -262,6 +295,17 @@ mod tests {
             "greenlane_registry_age_seconds 1.5",
             "greenlane_registry_state{state=\"stale\"} 1",
             "greenlane_registry_state{state=\"live\"} 0",
+            "greenlane_decisions_total{lane=\"RED\",credit_tier=\"CERTIFIED\"} 1",
+            "greenlane_decisions_total{lane=\"GREEN\",credit_tier=\"CERTIFIED\"} 0",
+            "greenlane_inspections_total{credit_tier=\"CERTIFIED\",basis=\"RANDOM\",selected=\"true\"} 1",
+            "greenlane_inspections_total{credit_tier=\"CERTIFIED\",basis=\"NOT_DRAWN\",selected=\"false\"} 0",
+            "greenlane_realized_rate_ppm{credit_tier=\"ADVANCED_CERTIFIED\"} 6343",
+            "greenlane_realized_rate_lower_bound_ppm{credit_tier=\"ADVANCED_CERTIFIED\"} 5100",
+            "greenlane_realized_rate_upper_bound_ppm{credit_tier=\"ADVANCED_CERTIFIED\"} 7700",
+            "greenlane_realized_rate_limit_ppm{credit_tier=\"ADVANCED_CERTIFIED\"} 4879",
+            "greenlane_realized_rate_breached{credit_tier=\"ADVANCED_CERTIFIED\"} 1",
+            "greenlane_realized_rate_breached_offices{credit_tier=\"ADVANCED_CERTIFIED\"} 2",
+            "greenlane_realized_rate_breached{credit_tier=\"REGULAR\"} 0",
         ] {
             assert!(text.lines().any(|own| own == line), "{line}\n{text}");
         }

@@ -32,24 +32,30 @@ pub struct Observation {
 impl Observation {
     /// What a logged decision adds; `None` where it is on a declaration that had been decided before, or cannot be read.
     pub fn of(entry: &pb::DecisionEntry) -> Option<Self> {
-        let (request, decision) = (entry.request.as_ref()?, entry.decision.as_ref()?);
-        let inspection = decision.inspection.as_ref()?;
         if entry.repeated_declaration {
             return None;
         }
+        let inspection = entry.decision.as_ref()?.inspection.as_ref()?;
         let draw = entry.facts.as_ref().and_then(|facts| facts.draw.as_ref());
         let on_document = draw.filter(|draw| draw.subject_kind == TRANSPORT_DOCUMENT);
         Some(Self {
-            cell: Cell {
-                month: Epoch::of(Date::of(accepted_at(entry)?)),
-                customs_office: request.customs_office.parse().ok()?,
-                credit_tier: CreditTier::from_number(decision.credit_tier)?,
-            },
+            cell: Cell::of(entry)?,
             basis: InspectionBasis::from_number(inspection.basis)?,
             selected: inspection.selected,
             rate: Ppm(inspection.rate_ppm),
             limit: (entry.limit_ppm > 0).then_some(Ppm(entry.limit_ppm)),
             consignment: on_document.map(|draw| draw.value),
+        })
+    }
+}
+
+impl Cell {
+    /// Where a logged decision counts; `None` where that cannot be read.
+    pub fn of(entry: &pb::DecisionEntry) -> Option<Self> {
+        Some(Self {
+            month: Epoch::of(Date::of(accepted_at(entry)?)),
+            customs_office: entry.request.as_ref()?.customs_office.parse().ok()?,
+            credit_tier: CreditTier::from_number(entry.decision.as_ref()?.credit_tier)?,
         })
     }
 }

@@ -14,11 +14,12 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Cell, Counts,
-    sequence::{Bounds, Confidence, bounds},
+    Cell, Counts, RateTable,
+    sequence::{Bounds, Confidence, bounds, lies_above, lies_below},
 };
 use crate::{
     domain::{CreditTier, Ppm},
+    metrics::RateReading,
     policy::draw::Epoch,
 };
 
@@ -88,20 +89,32 @@ pub fn report(tier: CreditTier, counts: &Counts, scope: Scope) -> Report {
         limits_ppm,
         ..
     } = *counts;
-    let bounds = bounds(drawn_selected, drawn, scope.confidence());
     let limit = limit(tier, limits_ppm, drawn);
-    let breached = limit.is_some_and(|limit| match tier.cmp(&CreditTier::Regular) {
-        std::cmp::Ordering::Less => bounds.lower_ppm > limit.0,
-        std::cmp::Ordering::Equal => false,
-        std::cmp::Ordering::Greater => bounds.upper_ppm < limit.0,
-    });
     let of_draws = |sum: u128| Ppm(quotient(sum + u128::from(drawn) / 2, drawn).min(Ppm::ALWAYS.0));
     Report {
         realized: of_draws(u128::from(drawn_selected) * 1_000_000),
-        bounds,
+        bounds: bounds(drawn_selected, drawn, scope.confidence()),
         demanded: of_draws(demanded_ppm.into()),
         limit,
-        breached,
+        breached: breached(tier, counts, scope),
+    }
+}
+
+/// Whether the bounds lie wholly beyond the limit: `report(..).breached`, without the bounds.
+pub fn breached(tier: CreditTier, counts: &Counts, scope: Scope) -> bool {
+    let Counts {
+        drawn,
+        drawn_selected,
+        limits_ppm,
+        ..
+    } = *counts;
+    let Some(Ppm(limit)) = limit(tier, limits_ppm, drawn) else {
+        return false;
+    };
+    if tier < CreditTier::Regular {
+        lies_above(limit, drawn_selected, drawn, scope.confidence())
+    } else {
+        lies_below(limit, drawn_selected, drawn, scope.confidence())
     }
 }
 
@@ -165,5 +178,31 @@ pub fn ratio_to_regular(tier: &Counts, regular: &Counts) -> Ratio {
             .try_into()
             .ok()
             .filter(|_| regular_bounds.lower_ppm > 0),
+    }
+}
+
+impl RateTable {
+    /// The rates of each tier over all offices of a month, for metrics.
+    pub fn reading(&self, month: Epoch) -> [RateReading; CreditTier::COUNT] {
+        let cells = self.month(month);
+        let all = over_all_offices(&cells);
+        let mut readings = [RateReading::default(); CreditTier::COUNT];
+        for (&tier, reading) in CreditTier::ALL.iter().zip(&mut readings) {
+            let counts = all.get(&(month, tier)).copied().unwrap_or_default();
+            let report = report(tier, &counts, Scope::AllOffices);
+            *reading = RateReading {
+                realized_ppm: report.realized.0,
+                lower_bound_ppm: report.bounds.lower_ppm,
+                upper_bound_ppm: report.bounds.upper_ppm,
+                limit_ppm: report.limit.map_or(0, |limit| limit.0),
+                breached: report.breached,
+                breached_offices: 0,
+            };
+        }
+        for (cell, counts) in &cells {
+            let tier = cell.credit_tier;
+            readings[tier.index()].breached_offices += u64::from(breached(tier, counts, Scope::Office));
+        }
+        readings
     }
 }

@@ -100,6 +100,17 @@ pub fn bounds(selected: u64, draws: u64, confidence: Confidence) -> Bounds {
     }
 }
 
+/// Whether the lower bound is above that rate; cheaper than both bounds.
+pub fn lies_above(ppm: u32, selected: u64, draws: u64, confidence: Confidence) -> bool {
+    // The bound falls short of a whole ppm exactly when that ppm is not exceeded.
+    ppm < MILLION && exceeds(selected.min(draws), draws, ppm + 1, confidence)
+}
+
+/// Whether the upper bound is below that rate; cheaper than both bounds.
+pub fn lies_below(ppm: u32, selected: u64, draws: u64, confidence: Confidence) -> bool {
+    lies_above(MILLION.saturating_sub(ppm), draws.saturating_sub(selected), draws, confidence)
+}
+
 /// The largest whole ppm that the rate is shown to exceed, 0 where there is none.
 fn lower_ppm(selected: u64, draws: u64, confidence: Confidence) -> u32 {
     // The realized rate itself is never exceeded: `W` is at most 1 there.

@@ -149,6 +149,17 @@ proptest! {
     }
 
     #[test]
+    fn a_single_comparison_says_what_the_bounds_say(draws in 1_u64..1_000_000, share in 0.0..=1.0_f64, ppm in 0..=MILLION) {
+        let selected = part(draws, share);
+        let confidence = Confidence::failing_at_most(0.001);
+        let Bounds { lower_ppm, upper_ppm } = bounds(selected, draws, confidence);
+        for ppm in [ppm, lower_ppm, lower_ppm.saturating_sub(1), upper_ppm, (upper_ppm + 1).min(MILLION)] {
+            prop_assert_eq!(lies_above(ppm, selected, draws, confidence), lower_ppm > ppm);
+            prop_assert_eq!(lies_below(ppm, selected, draws, confidence), upper_ppm < ppm);
+        }
+    }
+
+    #[test]
     fn one_more_selection_raises_both_bounds(draws in 1_u64..1_000_000, share in 0.0..1.0_f64) {
         let selected = part(draws, share).min(draws - 1);
         let confidence = Confidence::failing_at_most(0.001);
