@@ -34,7 +34,7 @@ use self::{
     settings::Settings,
 };
 use crate::{
-    audit::log::Lane,
+    audit::{log::Lane, rates::RateTable},
     facilitation::{DrawKeys, Facilitation},
     metrics::Metrics,
     registry::{FreshnessLimits, Registry},
@@ -54,6 +54,7 @@ pub struct App {
     probes: std::net::TcpListener,
     feed: Feed,
     metrics: Arc<Metrics>,
+    rates: Arc<RateTable>,
     health: Arc<Health>,
     reporter: tonic_health::server::HealthReporter,
     reloader: Option<Arc<Reloader>>,
@@ -98,6 +99,7 @@ impl App {
             rest: watch::Sender::new(false),
         };
         let mut proof = Proof::open(settings).context("the audit log")?;
+        let rates = Arc::new(RateTable::default());
         let services = Services {
             facilitation: FacilitationRpc {
                 lane: Lane::new(None),
@@ -114,7 +116,10 @@ impl App {
                 registry: Arc::clone(&registry),
                 feed: Arc::clone(&status),
             },
-            audit: AuditRpc {},
+            audit: AuditRpc {
+                rates: Arc::clone(&rates),
+                log: proof.log.clone(),
+            },
             health: health_service,
             max_message_bytes: settings.limits.max_message_bytes,
         };
@@ -144,6 +149,7 @@ impl App {
                 }
             },
             metrics,
+            rates,
             health,
             reporter,
             reloader,
@@ -170,6 +176,7 @@ impl App {
             probes,
             feed,
             metrics,
+            rates,
             health,
             reporter,
             reloader,
@@ -192,6 +199,7 @@ impl App {
             let told = probes::Told {
                 health: Arc::clone(&health),
                 metrics,
+                rates,
             };
             Box::pin(async move { Ok(probes::run(listener, told, stop).await?) })
         });

@@ -13,7 +13,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use super::health::Health;
-use crate::metrics::{self, Metrics};
+use crate::{
+    audit::rates::RateTable,
+    domain::Date,
+    facilitation::Moment,
+    metrics::{self, Metrics},
+    policy::draw::Epoch,
+};
 
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,6 +33,8 @@ pub struct Told {
     pub health: Arc<Health>,
     /// Figures.
     pub metrics: Arc<Metrics>,
+    /// Realized rates, for figures.
+    pub rates: Arc<RateTable>,
 }
 
 /// Serves probes until `stop` turns true.
@@ -88,6 +96,8 @@ fn answer(request: &Request<Incoming>, told: &Told) -> Response<Full<Bytes>> {
         "/startupz" => probe(health.has_started(), "starting: no registry snapshot yet"),
         "/metrics" => {
             told.metrics.read_registry(&health.reading());
+            let month = Epoch::of(Date::of(Moment::now().timestamp));
+            told.metrics.read_rates(&told.rates.reading(month));
             told.metrics.text().map_or_else(
                 |_| text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"),
                 |metrics| body(StatusCode::OK, metrics::OPENMETRICS, metrics.into()),

@@ -18,9 +18,7 @@ pub mod sequence;
 mod stored;
 
 pub use observation::{Observation, month};
-pub use report::{
-    QUARTER_ALPHA, Ratio, Report, Scope, breached, over_all_offices, ratio_to_regular, report,
-};
+pub use report::{QUARTER_ALPHA, Ratio, Report, Scope, breached, over_all_offices, ratio_to_regular, report};
 pub use stored::StoredError;
 
 use std::{

@@ -1,5 +1,7 @@
 //! `greenlane status`
 
+mod rates;
+
 use std::process::ExitCode;
 
 use super::{Context, client, output};
@@ -10,8 +12,9 @@ use crate::wire::{
 
 /// Runs the command; a registry that is not LIVE gives exit code 1.
 pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
-    let (status, policies) = client::block_on(async {
-        let mut registry = RegistryServiceClient::new(client::connect(context).await?);
+    let (status, policies, rates) = client::block_on(async {
+        let channel = client::connect(context).await?;
+        let mut registry = RegistryServiceClient::new(channel.clone());
         let refusal = |status| client::refusal(&status);
         let status = registry
             .get_registry_status(pb::GetRegistryStatusRequest {})
@@ -21,14 +24,19 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
             .list_policies(pb::ListPoliciesRequest {})
             .await
             .map_err(refusal)?;
-        Ok((status.into_inner(), policies.into_inner()))
+        let rates = rates::this_month(channel).await?;
+        Ok((status.into_inner(), policies.into_inner(), rates))
     })?;
     let live = status.state() == pb::RegistryState::Live;
     match context.output {
-        output::Format::Table => print(context, &status, &policies)?,
+        output::Format::Table => {
+            print(context, &status, &policies)?;
+            rates::print(&rates)?;
+        }
         output::Format::Json => output::json(&serde_json::json!({
             "registry": json::to_value("GetRegistryStatusResponse", &status)?,
             "policies": json::to_value("ListPoliciesResponse", &policies)?["policies"],
+            "rates": rates::to_json(&rates)?,
         }))?,
     }
     Ok(if live {

@@ -1,12 +1,39 @@
 //! `AuditService`: what auditors ask. Each method's work is in a file of its own.
 
+mod inspection;
+mod rates;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 
-use crate::wire::pb;
+use super::status::Refusal;
+use crate::{
+    audit::{
+        log::{AuditLog, record},
+        rates::RateTable,
+    },
+    domain::identifier::DeclarationNumber,
+    wire::pb::{self, audit_record::Entry},
+};
 
 /// The service.
 #[derive(Debug, Clone)]
-pub struct AuditRpc {}
+pub struct AuditRpc {
+    /// Realized rates.
+    pub rates: Arc<RateTable>,
+    /// Where inspections are recorded; `None` where nothing is logged.
+    pub log: Option<Arc<AuditLog>>,
+}
+
+impl AuditRpc {
+    /// The latest decision on a declaration.
+    #[expect(clippy::unused_async, reason = "the log is read from a disk")]
+    async fn latest(&self, _: &DeclarationNumber) -> Result<Option<pb::DecisionEntry>, Status> {
+        Err(Status::unimplemented("not served yet"))
+    }
+}
 
 #[tonic::async_trait]
 impl super::served::audit_service_server::AuditService for AuditRpc {
@@ -47,15 +74,29 @@ impl super::served::audit_service_server::AuditService for AuditRpc {
 
     async fn record_inspection(
         &self,
-        _request: Request<pb::RecordInspectionRequest>,
+        request: Request<pb::RecordInspectionRequest>,
     ) -> Result<Response<pb::RecordInspectionResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        let inspection = inspection::valid(request.get_ref(), Timestamp::now()).map_err(Refusal::Invalid)?;
+        let number = inspection.declaration_number;
+        let decided = self.latest(&number).await?;
+        let decided = decided
+            .ok_or_else(|| Status::not_found(format!("no decision on declaration {number} is in the log")))?;
+        let record = record(Entry::Inspection(
+            inspection.entry(&decided, "anonymous".to_owned()),
+        ));
+        if let Some(log) = &self.log {
+            log.append(std::slice::from_ref(&record))
+                .map_err(|_| Refusal::NotLogged)?;
+        }
+        self.rates.count_record(&record);
+        Ok(Response::new(pb::RecordInspectionResponse {}))
     }
 
     async fn list_realized_rates(
         &self,
-        _request: Request<pb::ListRealizedRatesRequest>,
+        request: Request<pb::ListRealizedRatesRequest>,
     ) -> Result<Response<pb::ListRealizedRatesResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        let response = rates::list(&self.rates, request.get_ref()).await?;
+        Ok(Response::new(response))
     }
 }

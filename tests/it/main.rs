@@ -30,6 +30,9 @@ mod decrees;
 /// The random draw: realized shares, and that nothing re-rolls.
 mod draws;
 
+/// Realized rates: how seldom they cry wolf, how soon a breach is shown, and what is told of them.
+mod rates;
+
 /// The registry against its store: readiness, identifiers, dates, bad rows, whole commits, restores, replicas.
 mod registry;
 

@@ -108,12 +108,16 @@ pub fn lies_above(ppm: u32, selected: u64, draws: u64, confidence: Confidence) -
 
 /// Whether the upper bound is below that rate; cheaper than both bounds.
 pub fn lies_below(ppm: u32, selected: u64, draws: u64, confidence: Confidence) -> bool {
-    lies_above(MILLION.saturating_sub(ppm), draws.saturating_sub(selected), draws, confidence)
+    lies_above(
+        MILLION.saturating_sub(ppm),
+        draws.saturating_sub(selected),
+        draws,
+        confidence,
+    )
 }
 
 /// The largest whole ppm that the rate is shown to exceed, 0 where there is none.
 fn lower_ppm(selected: u64, draws: u64, confidence: Confidence) -> u32 {
-    // The realized rate itself is never exceeded: `W` is at most 1 there.
     let (mut shown, mut open) = (0, MILLION);
     while open - shown > 1 {
         let middle = shown.midpoint(open);
@@ -129,6 +133,9 @@ fn lower_ppm(selected: u64, draws: u64, confidence: Confidence) -> u32 {
 /// Whether the rate is shown to exceed `ppm`: `W(ppm) >= 1 / alpha`.
 fn exceeds(selected: u64, draws: u64, ppm: u32, confidence: Confidence) -> bool {
     let (selected, draws, rate) = (real(selected), real(draws), f64::from(ppm) / 1e6);
+    if selected <= draws * rate {
+        return false; // W is at most 1 from the realized rate on.
+    }
     let bet = |tilt: &Tilt| {
         let wealth = tilt.lambda * selected - draws * (rate * tilt.excess).ln_1p();
         tilt.weight * (wealth - confidence.0).exp()

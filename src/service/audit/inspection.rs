@@ -17,16 +17,16 @@ const MAX_AHEAD: SignedDuration = SignedDuration::from_mins(5);
 
 /// A request that keeps every rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Inspection {
+pub(super) struct Inspection {
     /// The declaration inspected.
-    pub declaration_number: DeclarationNumber,
+    pub(super) declaration_number: DeclarationNumber,
     inspected_at: Timestamp,
     discrepancy_found: bool,
     documents_only: bool,
 }
 
 /// Checks a request against every rule.
-pub fn valid(request: &pb::RecordInspectionRequest, now: Timestamp) -> Result<Inspection, Violations> {
+pub(super) fn valid(request: &pb::RecordInspectionRequest, now: Timestamp) -> Result<Inspection, Violations> {
     let mut violations = Violations::default();
     let number: Option<DeclarationNumber> = match request.declaration_number.as_str() {
         "" => {
@@ -58,7 +58,7 @@ pub fn valid(request: &pb::RecordInspectionRequest, now: Timestamp) -> Result<In
 
 impl Inspection {
     /// The record of it, after the declaration's latest decision; the inspection counts where that decision does.
-    pub fn entry(&self, decided: &pb::DecisionEntry, caller: String) -> pb::InspectionEntry {
+    pub(super) fn entry(&self, decided: &pb::DecisionEntry, caller: String) -> pb::InspectionEntry {
         let cell = Cell::of(decided);
         pb::InspectionEntry {
             declaration_number: self.declaration_number.to_string(),
@@ -101,7 +101,11 @@ mod tests {
     fn every_field_that_breaks_a_rule_is_named() {
         let violated = |number: &str, at| {
             let violations = valid(&request(number, at), now()).expect_err("refused");
-            violations.0.into_iter().map(|(field, _)| field).collect::<Vec<_>>()
+            violations
+                .0
+                .into_iter()
+                .map(|(field, _)| field)
+                .collect::<Vec<_>>()
         };
         assert_eq!(violated("", None), ["declaration_number"]);
         assert_eq!(

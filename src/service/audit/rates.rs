@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tonic::Status;
 
 use crate::{
-    audit::rates::{self, Cell, Counts, Ratio, RateTable, Scope},
+    audit::rates::{self, Cell, Counts, RateTable, Ratio, Scope},
     domain::{CreditTier, identifier::CustomsOffice},
     policy::draw::Epoch,
     service::status::Refusal,
@@ -149,10 +149,28 @@ mod tests {
         let table = RateTable::default();
         for (month, office, tier, rate, limit) in [
             ("2026-10", "2225", CreditTier::Regular, 24_400, None),
-            ("2026-11", "2225", CreditTier::AdvancedCertified, 4_879, Some(Ppm(4_879))),
+            (
+                "2026-11",
+                "2225",
+                CreditTier::AdvancedCertified,
+                4_879,
+                Some(Ppm(4_879)),
+            ),
             ("2026-11", "2225", CreditTier::Regular, 24_400, None),
-            ("2026-11", "5301", CreditTier::AdvancedCertified, 5_999, Some(Ppm(5_999))),
-            ("2026-11", "5301", CreditTier::Discredited, 800_000, Some(Ppm(800_000))),
+            (
+                "2026-11",
+                "5301",
+                CreditTier::AdvancedCertified,
+                5_999,
+                Some(Ppm(5_999)),
+            ),
+            (
+                "2026-11",
+                "5301",
+                CreditTier::Discredited,
+                800_000,
+                Some(Ppm(800_000)),
+            ),
         ] {
             let cell = Cell {
                 month: rates::month(month).expect("a month"),
@@ -173,9 +191,8 @@ mod tests {
 
     fn told(filters: Filters) -> (Vec<String>, Vec<String>) {
         let response = response(&table(), filters);
-        let place = |row: &pb::RealizedRate| {
-            format!("{} {} {}", row.month, row.customs_office, row.credit_tier)
-        };
+        let place =
+            |row: &pb::RealizedRate| format!("{} {} {}", row.month, row.customs_office, row.credit_tier);
         let places = |rows: &[pb::RealizedRate]| rows.iter().map(place).collect();
         (places(&response.rates), places(&response.all_offices))
     }
@@ -185,9 +202,18 @@ mod tests {
         let (rates, all_offices) = told(Filters::default());
         assert_eq!(
             rates,
-            ["2026-10 2225 3", "2026-11 2225 1", "2026-11 2225 3", "2026-11 5301 1", "2026-11 5301 4"]
+            [
+                "2026-10 2225 3",
+                "2026-11 2225 1",
+                "2026-11 2225 3",
+                "2026-11 5301 1",
+                "2026-11 5301 4"
+            ]
         );
-        assert_eq!(all_offices, ["2026-10  3", "2026-11  1", "2026-11  3", "2026-11  4"]);
+        assert_eq!(
+            all_offices,
+            ["2026-10  3", "2026-11  1", "2026-11  3", "2026-11  4"]
+        );
         let (rates, all_offices) = told(Filters {
             month: rates::month("2026-11"),
             customs_office: "5301".parse().ok(),
@@ -199,14 +225,25 @@ mod tests {
     #[test]
     fn a_ratio_is_told_over_all_offices_of_tiers_whose_limit_is_a_share() {
         let response = response(&table(), Filters::default());
-        assert!(response.rates.iter().all(|row| row.ratio_lower_bound_ppm.is_none()));
-        let with_ratio = response.all_offices.iter().filter(|row| row.ratio_lower_bound_ppm.is_some());
+        assert!(
+            response
+                .rates
+                .iter()
+                .all(|row| row.ratio_lower_bound_ppm.is_none())
+        );
+        let with_ratio = response
+            .all_offices
+            .iter()
+            .filter(|row| row.ratio_lower_bound_ppm.is_some());
         let with_ratio: Vec<_> = with_ratio.collect();
         assert_eq!(with_ratio.len(), 1);
         assert_eq!(with_ratio[0].credit_tier(), pb::CreditTier::AdvancedCertified);
         assert_eq!(with_ratio[0].limit_ppm, 5_439, "the mean of both offices");
         assert_eq!(with_ratio[0].ratio_to_regular_ppm, Some(0));
-        assert_eq!(with_ratio[0].ratio_upper_bound_ppm, None, "one draw of REGULAR bounds nothing");
+        assert_eq!(
+            with_ratio[0].ratio_upper_bound_ppm, None,
+            "one draw of REGULAR bounds nothing"
+        );
     }
 
     #[test]
