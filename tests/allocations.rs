@@ -21,7 +21,10 @@ mod replica;
 use std::hint::black_box;
 
 use allocation_counter::{AllocationInfo, measure};
-use greenlane::domain::{CreditTier, PartyRole, declaration::Declaration};
+use greenlane::{
+    audit::rates::{Cell, Observation, RateTable},
+    domain::{CreditTier, PartyRole, Ppm, declaration::Declaration, decision::InspectionBasis},
+};
 
 use crate::{
     facts::{BOOK, World, declaration, registered},
@@ -90,6 +93,30 @@ fn many_reasons_cost_one_more_allocation() {
     });
     // The list doubles: 8, 16, 32.
     assert!(info.count_total <= 3, "{info:?}");
+}
+
+#[test]
+fn counting_a_decision_allocates_nothing_once_its_cell_is_there() {
+    let table = RateTable::default();
+    let observation = |draw: u64| Observation {
+        cell: Cell {
+            month: "2026-11".parse().unwrap(),
+            customs_office: "2225".parse().unwrap(),
+            credit_tier: CreditTier::Certified,
+        },
+        basis: InspectionBasis::Random,
+        selected: draw.is_multiple_of(80),
+        rate: Ppm(12_200),
+        limit: Some(Ppm(12_200)),
+        consignment: Some(draw.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+    };
+    let observations: Vec<_> = (0..1_000).map(observation).collect();
+    let info = measured("counting 1,000 decisions", || {
+        observations
+            .iter()
+            .for_each(|observation| table.count(black_box(observation)));
+    });
+    assert_eq!(info.count_total, 0, "{info:?}");
 }
 
 #[test]

@@ -181,6 +181,7 @@ const RULES: [Rule; 11] = [
         own: &[
             "audit",
             "domain",
+            "metrics",
             "policy",
             "registry",
             "facilitation",

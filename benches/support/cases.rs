@@ -3,7 +3,7 @@
 use std::{hint::black_box, time::Duration};
 
 use greenlane::{
-    domain::{Date, Freshness, decision::InspectionBasis, identifier::EnterpriseId},
+    domain::{Date, Freshness, Ppm, decision::InspectionBasis, identifier::EnterpriseId},
     facilitation::{Facilitation, Moment, Outcome, Simulation},
     policy::{
         Facts, Policy, decide,
@@ -278,6 +278,7 @@ fn outcomes(world: &mut World) -> Vec<Outcome<'static>> {
             arrangements: &facts.arrangements,
             orders: &facts.orders,
             repeated: false,
+            limit: random.then_some(Ppm(4_879)),
         }
     });
     outcomes.collect()

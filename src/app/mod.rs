@@ -103,6 +103,8 @@ impl App {
         let services = Services {
             facilitation: FacilitationRpc {
                 lane: Lane::new(None),
+                rates: Arc::clone(&rates),
+                metrics: Arc::clone(&metrics),
                 facilitation: Arc::clone(&facilitation),
                 feed: Arc::clone(&status),
                 window: AcceptanceWindow {

@@ -17,7 +17,7 @@ mod report;
 pub mod sequence;
 mod stored;
 
-pub use observation::{Observation, month};
+pub use observation::Observation;
 pub use report::{QUARTER_ALPHA, Ratio, Report, Scope, breached, over_all_offices, ratio_to_regular, report};
 pub use stored::StoredError;
 

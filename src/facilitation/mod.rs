@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use crate::{
     domain::{
-        Date, Freshness,
+        Date, Freshness, Ppm,
         decision::{Decision, InspectionBasis},
         declaration::{Declaration, MAX_PARTIES},
         identifier::{Country, EnterpriseId},
@@ -103,6 +103,8 @@ pub struct Outcome<'a> {
     pub orders: &'a [&'a ControlOrder],
     /// The declaration had been decided before, as far as this replica remembers.
     pub repeated: bool,
+    /// What the policy's rate rule demands of the draw; `None` where it demands nothing, and unless the basis is RANDOM.
+    pub limit: Option<Ppm>,
 }
 
 /// Everything that a decision takes its facts from.
@@ -198,6 +200,10 @@ impl Facilitation {
         {
             return Err(DecideError::DrawDisputed(drawn.epoch));
         }
+        let limit = drawn.and_then(|_| {
+            let baseline = book.parameters.baseline(declaration);
+            policy.limit(decision.credit_tier, baseline)
+        });
         Ok(answer(Outcome {
             decision,
             policy,
@@ -214,6 +220,7 @@ impl Facilitation {
             arrangements: &facts.arrangements,
             orders: &facts.orders,
             repeated,
+            limit,
         }))
     }
 }

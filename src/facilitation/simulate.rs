@@ -86,6 +86,7 @@ impl Facilitation {
             arrangements: &facts.arrangements,
             orders: &facts.orders,
             repeated: false,
+            limit: None,
         }))
     }
 }

@@ -18,8 +18,9 @@ use super::{
     status::Refusal,
 };
 use crate::{
-    audit::log::Lane,
+    audit::{log::Lane, rates::RateTable},
     facilitation::{Facilitation, Moment},
+    metrics::Metrics,
     upstream::{history::History, status::FeedStatus},
     wire::{
         pb, raw,
@@ -53,6 +54,10 @@ pub struct FacilitationRpc {
     pub history: Option<History>,
     /// Where decisions are logged before they are given.
     pub lane: Lane,
+    /// Counts what was selected.
+    pub rates: Arc<RateTable>,
+    /// Counts what was answered.
+    pub metrics: Arc<Metrics>,
 }
 
 impl FacilitationRpc {
@@ -94,7 +99,8 @@ impl FacilitationRpc {
             self.reach(wanted, deadline).await?;
             moment = Moment::now();
         }
-        self.decide(&bytes, &request, &valid, &moment)?.logged().await
+        let decided = self.decide(&bytes, &request, &valid, &moment)?;
+        self.logged(decided).await
     }
 
     /// As [`Self::answer`], for a message of a stream, which may lack the request.
@@ -168,7 +174,7 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
         let mut results = Vec::with_capacity(decided.len());
         for decided in decided {
             let answer = match decided {
-                Ok(decided) => decided.logged().await,
+                Ok(decided) => self.logged(decided).await,
                 Err(refusal) => Err(refusal),
             };
             results.push(answer.map_err(item_error).into());

@@ -48,6 +48,7 @@ pub fn decision(buffer: &mut Vec<u8>, record: &DecisionRecord<'_>) {
         fields.sized_message(3, 2, |fields| facts(fields, record.outcome));
         fields.text(4, record.caller);
         fields.number(5, record.outcome.repeated);
+        fields.number(6, record.outcome.limit.map_or(0, |limit| limit.0));
     });
 }
 

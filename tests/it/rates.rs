@@ -1,15 +1,22 @@
-use std::{collections::BTreeMap, thread};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    thread,
+};
 
 use greenlane::{
     audit::rates::{
-        Cell, Counts, Scope, breached, month, over_all_offices,
+        Cell, Counts, Scope, breached, over_all_offices,
         sequence::{Confidence, bounds},
     },
     domain::{CreditTier, Ppm, identifier::CustomsOffice},
     wire::pb::{self, audit_service_client::AuditServiceClient},
 };
 
-use crate::support::{app::TestApp, requests::fields};
+use crate::support::{
+    app::TestApp,
+    requests::{fields, import, instant},
+    store::EACH_TIER,
+};
 
 /// Hours of a month at most.
 const HOURS: u64 = 31 * 24;
@@ -104,7 +111,7 @@ fn traffic(office: usize) -> [(CreditTier, u64, Ppm); 4] {
 /// Whether anything is alarmed in a month of draws at exactly the legal rates, looked at every hour: each tier at each
 /// office, and over all of them.
 fn month_alarms(random: &mut Random) -> bool {
-    let month = month("2026-11").unwrap();
+    let month = "2026-11".parse().unwrap();
     let mut cells = Vec::new();
     for office in 0..OFFICES {
         let customs_office: CustomsOffice = format!("22{office:02}").parse().unwrap();
@@ -259,38 +266,131 @@ fn a_rate_thirty_percent_beyond_the_limit_is_shown_within_the_draws_that_are_sta
         (CreditTier::Discredited, 800_000, 0.56, [0, 0], [0, 0]),
         (CreditTier::Discredited, 800_000, 0.74, [0, 0], [0, 0]),
     ];
+    let mut beyond = Vec::new();
     for (tier, limit, rate, all_offices, office) in cases {
         for (scope, stated) in [(Scope::AllOffices, all_offices), (Scope::Office, office)] {
             let shown = until_shown(tier, Ppm(limit), rate, scope, RUNS);
-            let [half, nearly_all] = [shown.len() / 2, shown.len() * 95 / 100].map(|at| shown[at]);
-            println!("{tier} at {rate}, limit {limit}, {scope:?}: median {half}, 95 % {nearly_all}");
-            assert!(
-                half <= stated[0] && nearly_all <= stated[1],
-                "{tier} {scope:?}: {half}, {nearly_all}"
-            );
+            let found = [shown.len() / 2, shown.len() * 95 / 100].map(|at| shown[at]);
+            let case = format!("{tier} at {rate}, limit {limit}, {scope:?}: {found:?} draws, stated {stated:?}");
+            println!("{case}");
+            if found[0] > stated[0] || found[1] > stated[1] {
+                beyond.push(case);
+            }
         }
+    }
+    assert!(beyond.is_empty(), "{beyond:#?}");
+}
+
+fn filters(month: &str, office: &str) -> pb::ListRealizedRatesRequest {
+    pb::ListRealizedRatesRequest {
+        month: month.to_owned(),
+        customs_office: office.to_owned(),
     }
 }
 
+/// What a decision must move: it is told by the decisions themselves.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Told {
+    decided: u64,
+    drawn: u64,
+    selected_random: u64,
+    selected_targeted: u64,
+}
+
 #[tokio::test]
-async fn realized_rates_are_told_and_bad_filters_are_named() {
+async fn realized_rates_are_those_of_the_answers_each_declaration_once() {
     let app = TestApp::ready().await;
-    let mut audit = AuditServiceClient::connect(format!("http://{}", app.address()))
-        .await
+    app.sql()
+        .execute(
+            "INSERT INTO control_order (id, kind, basis, hs_prefix, valid_from, legal_basis, public_reason)
+             VALUES ('T1', 'INSPECT', 'TARGETED', '2402', '2020-01-01T00:00:00Z', 'Customs Law Art 6', 'Campaign')",
+            [],
+        )
         .unwrap();
-    let request = |month: &str, office: &str| pb::ListRealizedRatesRequest {
-        month: month.to_owned(),
-        customs_office: office.to_owned(),
+    app.until_caught_up().await;
+    let (mut facilitation, mut expected) = (app.facilitation(), BTreeMap::<(i32, String), Told>::new());
+    let (mut answers, mut months) = (0_u64, BTreeSet::new());
+    for (sequence, (code, _)) in (0_u32..).zip(EACH_TIER.iter().cycle().take(300)) {
+        let mut request = import(sequence, code);
+        if sequence % 3 == 0 {
+            request.customs_office = "5301".to_owned();
+        }
+        if sequence % 50 == 0 {
+            request.goods[0].hs_code = "240220".to_owned();
+        }
+        if sequence % 10 >= 8 {
+            // Two declarations of one consignment.
+            request.transport_document_number = format!("BL{}", sequence / 10);
+        }
+        let mut ask = async || {
+            let answer = facilitation.decide(request.clone()).await.unwrap();
+            answers += 1;
+            answer.into_inner().decision.unwrap()
+        };
+        let decision = ask().await;
+        if sequence % 7 == 0 {
+            assert_eq!(ask().await.inspection, decision.inspection, "a retry draws the same");
+        }
+        let inspection = decision.inspection.unwrap();
+        let random = inspection.basis() == pb::InspectionBasis::Random;
+        if random {
+            months.insert(inspection.draw_epoch.clone());
+        }
+        let told = expected.entry((decision.credit_tier, request.customs_office)).or_default();
+        told.decided += 1;
+        told.selected_random += u64::from(random && inspection.selected);
+        told.selected_targeted += u64::from(inspection.basis() == pb::InspectionBasis::Targeted);
+        told.drawn += u64::from(random && sequence % 10 != 9);
+    }
+
+    let mut audit = AuditServiceClient::connect(format!("http://{}", app.address())).await.unwrap();
+    let told = audit.list_realized_rates(filters("", "")).await.unwrap().into_inner();
+    if months.len() > 1 {
+        return; // The month ended in UTC+8 while this ran.
+    }
+    let month = months.pop_first().unwrap();
+    assert!(told.rates.iter().all(|rate| rate.month == month));
+    let rates = told.rates.iter().map(|rate| {
+        let pb::RealizedRate { decided, drawn, selected_random, selected_targeted, .. } = *rate;
+        let told = Told { decided, drawn, selected_random, selected_targeted };
+        ((rate.credit_tier, rate.customs_office.clone()), told)
+    });
+    assert_eq!(rates.collect::<BTreeMap<_, _>>(), expected);
+    // What Decree 282's table demands of the shipped baseline, and no more.
+    let limits = told.all_offices.iter().map(|rate| rate.limit_ppm);
+    assert_eq!(limits.collect::<Vec<_>>(), [4_879, 12_200, 0, 800_000, 800_000]);
+    let demanded = told.all_offices.iter().map(|rate| rate.demanded_ppm);
+    assert_eq!(demanded.collect::<Vec<_>>(), [4_879, 12_200, 24_400, 800_000, 800_000]);
+    assert!(told.all_offices.iter().all(|rate| !rate.breached));
+
+    let one = audit.list_realized_rates(filters(&month, "5301")).await.unwrap().into_inner();
+    assert!(one.rates.len() == 5 && one.rates.iter().all(|rate| rate.customs_office == "5301"));
+    assert_eq!(one.all_offices, told.all_offices);
+    let none = audit.list_realized_rates(filters("2014-12", "")).await.unwrap().into_inner();
+    assert_eq!(none, pb::ListRealizedRatesResponse::default());
+
+    let metrics = app.metrics().await;
+    let sum = |name: &str| -> u64 {
+        let lines = metrics.lines().filter(|line| line.starts_with(name));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     };
-    let told = audit
-        .list_realized_rates(request("", ""))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(told, pb::ListRealizedRatesResponse::default());
-    let refused = audit
-        .list_realized_rates(request("november", "x"))
-        .await
-        .unwrap_err();
+    assert_eq!(sum("greenlane_decisions_total{"), answers, "every answer, repeated or not");
+    assert_eq!(sum("greenlane_inspections_total{"), answers);
+    assert_eq!(sum("greenlane_realized_rate_limit_ppm{"), 4_879 + 12_200 + 2 * 800_000);
+    assert_eq!(sum("greenlane_realized_rate_breached{"), 0);
+}
+
+#[tokio::test]
+async fn what_breaks_a_rule_is_named() {
+    let app = TestApp::ready().await;
+    let mut audit = AuditServiceClient::connect(format!("http://{}", app.address())).await.unwrap();
+    let refused = audit.list_realized_rates(filters("november", "x")).await.unwrap_err();
     assert_eq!(fields(&refused), ["month", "customs_office"]);
+    let inspection = pb::RecordInspectionRequest {
+        declaration_number: "22252026X000000001".to_owned(),
+        inspected_at: Some(instant("2999-01-01T00:00:00Z")),
+        ..pb::RecordInspectionRequest::default()
+    };
+    let refused = audit.record_inspection(inspection).await.unwrap_err();
+    assert_eq!(fields(&refused), ["declaration_number", "inspected_at"]);
 }

@@ -4,7 +4,12 @@ use jiff::Timestamp;
 
 use super::{Cell, RateTable};
 use crate::{
-    domain::{CreditTier, Date, Ppm, decision::InspectionBasis, identifier::DeclarationNumber},
+    domain::{
+        CreditTier, Date, Ppm,
+        decision::{Inspection, InspectionBasis},
+        identifier::{CustomsOffice, DeclarationNumber},
+    },
+    facilitation::Outcome,
     policy::draw::Epoch,
     wire::pb,
 };
@@ -30,6 +35,29 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// What a decision adds, as it was made on a declaration at that office.
+    pub fn made(outcome: &Outcome<'_>, customs_office: CustomsOffice) -> Self {
+        let Inspection {
+            rate,
+            selected,
+            basis,
+        } = outcome.decision.inspection;
+        let drawn = outcome.drawn.as_ref();
+        let on_document = drawn.filter(|drawn| drawn.subject.kind() == TRANSPORT_DOCUMENT);
+        Self {
+            cell: Cell {
+                month: Epoch::of(Date::of(outcome.accepted_at)),
+                customs_office,
+                credit_tier: outcome.decision.credit_tier,
+            },
+            basis,
+            selected,
+            rate,
+            limit: outcome.limit,
+            consignment: on_document.map(|drawn| drawn.draw.0),
+        }
+    }
+
     /// What a logged decision adds; `None` where it is on a declaration that had been decided before, or cannot be read.
     pub fn of(entry: &pb::DecisionEntry) -> Option<Self> {
         if entry.repeated_declaration {
@@ -94,15 +122,9 @@ fn accepted_at(entry: &pb::DecisionEntry) -> Option<Timestamp> {
 /// The declaration inspected and where that counts.
 fn inspected(entry: &pb::InspectionEntry) -> Option<(DeclarationNumber, Cell)> {
     let cell = Cell {
-        month: month(&entry.month)?,
+        month: entry.month.parse().ok()?,
         customs_office: entry.customs_office.parse().ok()?,
         credit_tier: CreditTier::from_number(entry.credit_tier)?,
     };
     Some((entry.declaration_number.parse().ok()?, cell))
-}
-
-/// The month of a name such as "2026-11".
-pub fn month(name: &str) -> Option<Epoch> {
-    // A month is a date without its day.
-    format!("{name}-01").parse().ok().map(Epoch::of)
 }

@@ -8,10 +8,7 @@
 use thiserror::Error;
 
 use super::{Cell, Counts, RateTable};
-use crate::{
-    domain::{CreditTier, Date, identifier::DeclarationNumber},
-    policy::draw::Epoch,
-};
+use crate::domain::{CreditTier, identifier::DeclarationNumber};
 
 const MAGIC: &[u8; 8] = b"GLRATES1";
 const CELL: usize = 9;
@@ -115,11 +112,11 @@ fn cell_bytes(cell: &Cell) -> [u8; CELL] {
 
 fn cell(rest: &mut &[u8]) -> Result<Cell, StoredError> {
     let month = u32::from_le_bytes(take(rest)?);
-    let first: Result<Date, _> = format!("{:04}-{:02}-01", month / 100, month % 100).parse();
+    let month = format!("{:04}-{:02}", month / 100, month % 100);
     let customs_office = text::<4, _>(rest)?;
     let [tier] = take(rest)?;
     Ok(Cell {
-        month: first.map(Epoch::of).map_err(|_| StoredError::Unknown)?,
+        month: month.parse().map_err(|_| StoredError::Unknown)?,
         customs_office,
         credit_tier: CreditTier::from_number(tier.into()).ok_or(StoredError::Unknown)?,
     })

@@ -3,7 +3,7 @@ use crate::{domain::Ppm, wire::pb};
 
 fn cell(tier: CreditTier) -> Cell {
     Cell {
-        month: month("2026-11").expect("a month"),
+        month: "2026-11".parse().expect("a month"),
         customs_office: "2225".parse().expect("an office"),
         credit_tier: tier,
     }
@@ -310,7 +310,7 @@ fn entry() -> pb::DecisionEntry {
 fn a_logged_decision_counts_in_the_month_of_its_acceptance_date() {
     let expected = Observation {
         cell: Cell {
-            month: month("2025-12").expect("a month"),
+            month: "2025-12".parse().expect("a month"),
             ..cell(CreditTier::AdvancedCertified)
         },
         consignment: Some(42),

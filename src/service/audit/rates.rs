@@ -24,9 +24,9 @@ impl Filters {
         let mut violations = Violations::default();
         let mut filters = Self::default();
         if !request.month.is_empty() {
-            filters.month = rates::month(&request.month);
-            if filters.month.is_none() {
-                violations.add("month", "must be a month such as 2026-11");
+            match request.month.parse() {
+                Ok(month) => filters.month = Some(month),
+                Err(_) => violations.add("month", "must be a month such as 2026-11"),
             }
         }
         if !request.customs_office.is_empty() {
@@ -173,7 +173,7 @@ mod tests {
             ),
         ] {
             let cell = Cell {
-                month: rates::month(month).expect("a month"),
+                month: month.parse().expect("a month"),
                 customs_office: office.parse().expect("an office"),
                 credit_tier: tier,
             };
@@ -215,7 +215,7 @@ mod tests {
             ["2026-10  3", "2026-11  1", "2026-11  3", "2026-11  4"]
         );
         let (rates, all_offices) = told(Filters {
-            month: rates::month("2026-11"),
+            month: "2026-11".parse().ok(),
             customs_office: "5301".parse().ok(),
         });
         assert_eq!(rates, ["2026-11 5301 1", "2026-11 5301 4"]);

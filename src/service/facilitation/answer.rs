@@ -5,7 +5,8 @@ use uuid::fmt::Hyphenated;
 
 use super::FacilitationRpc;
 use crate::{
-    audit::log::Appended,
+    audit::{log::Appended, rates::Observation},
+    domain::decision::Lane,
     facilitation::Moment,
     service::status::Refusal,
     wire::{encode, pb, record, validate::ValidRequest},
@@ -21,17 +22,35 @@ const USUAL_BYTES: usize = 1024;
 pub(super) struct Decided {
     decision: Bytes,
     appended: Appended,
-}
-
-impl Decided {
-    /// The encoded decision, once it is in the log.
-    pub(super) async fn logged(self) -> Result<Bytes, Refusal> {
-        self.appended.await.map_err(|_| Refusal::NotLogged)?;
-        Ok(self.decision)
-    }
+    observation: Observation,
+    lane: Lane,
+    repeated: bool,
 }
 
 impl FacilitationRpc {
+    /// The encoded decision, once it is in the log; then it counts.
+    pub(super) async fn logged(&self, decided: Decided) -> Result<Bytes, Refusal> {
+        let Decided {
+            decision,
+            appended,
+            observation,
+            lane,
+            repeated,
+        } = decided;
+        appended.await.map_err(|_| Refusal::NotLogged)?;
+        let Observation {
+            cell,
+            basis,
+            selected,
+            ..
+        } = &observation;
+        self.metrics.decided(cell.credit_tier, lane, *basis, *selected);
+        if !repeated {
+            self.rates.count(&observation);
+        }
+        Ok(decision)
+    }
+
     /// Decides a request, of which these are the bytes.
     pub(super) fn decide(
         &self,
@@ -64,6 +83,9 @@ impl FacilitationRpc {
                 Decided {
                     decision: decision.into(),
                     appended,
+                    observation: Observation::made(&outcome, declaration.customs_office),
+                    lane: outcome.decision.lane,
+                    repeated: outcome.repeated,
                 }
             })?;
         Ok(decided)

@@ -85,6 +85,8 @@ pub(crate) fn plausible(mut world: World) -> World {
 pub(crate) fn outcome<'f, 'a: 'f>(world: &'a World, facts: &'f Facts<'a>) -> Outcome<'f> {
     let decision = decide(world.policy, &world.parameters, facts, world.draw);
     let random = decision.inspection.basis == InspectionBasis::Random;
+    let baseline = world.parameters.baseline(&world.declaration);
+    let limit = world.policy.limit(decision.credit_tier, baseline);
     Outcome {
         decision,
         policy: world.policy,
@@ -112,6 +114,7 @@ pub(crate) fn outcome<'f, 'a: 'f>(world: &'a World, facts: &'f Facts<'a>) -> Out
         arrangements: &facts.arrangements,
         orders: &facts.orders,
         repeated: false,
+        limit: limit.filter(|_| random),
     }
 }
 
