@@ -6,6 +6,7 @@
 //! ```
 
 pub mod audit;
+pub mod draws;
 pub mod feed;
 pub mod health;
 pub mod policies;
@@ -18,9 +19,10 @@ pub mod telemetry;
 
 pub use feed::source_settings;
 
-use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -31,6 +33,7 @@ use tracing::{error, info};
 
 use self::{
     audit::Proof,
+    draws::Committer,
     feed::Feed,
     health::Health,
     policies::Reloader,
@@ -38,7 +41,10 @@ use self::{
     settings::Settings,
 };
 use crate::{
-    audit::log::Lane,
+    audit::{
+        log::{Lane, record},
+        signing::SigningKey,
+    },
     facilitation::{DrawKeys, Facilitation},
     metrics::Metrics,
     registry::{FreshnessLimits, Registry},
@@ -52,8 +58,8 @@ use crate::{
             registry_service_server::RegistryServiceServer,
         },
     },
-    upstream::{source::Source, status::FeedStatus},
-    wire::pb,
+    upstream::{commitments::Commitments, source::Source, status::FeedStatus},
+    wire::pb::{self, audit_record::Entry},
 };
 
 /// The service, bound and ready to run.
@@ -61,6 +67,7 @@ use crate::{
 pub struct App {
     server: Server,
     proof: Proof,
+    committer: Committer,
     probes: std::net::TcpListener,
     feed: Feed,
     metrics: Arc<Metrics>,
@@ -108,14 +115,16 @@ impl App {
             rest: watch::Sender::new(false),
         };
         let mut proof = Proof::open(settings).context("the audit log")?;
+        let window = AcceptanceWindow {
+            ahead: settings.server.acceptance_max_ahead.get(),
+            behind: settings.server.acceptance_max_behind.get(),
+        };
+        let committer = committer(settings, &proof, &facilitation, &metrics, window)?;
         let facilitation_rpc = FacilitationRpc {
             lane: Lane::new(None),
             facilitation: Arc::clone(&facilitation),
             feed: Arc::clone(&status),
-            window: AcceptanceWindow {
-                ahead: settings.server.acceptance_max_ahead.get(),
-                behind: settings.server.acceptance_max_behind.get(),
-            },
+            window,
             history,
         };
         let registry_rpc = RegistryRpc {
@@ -145,6 +154,7 @@ impl App {
         Ok(Self {
             server,
             proof,
+            committer,
             probes: probes::bind(settings.server.http_addr)?,
             feed: {
                 let facilitation = Arc::clone(&facilitation);
@@ -181,6 +191,7 @@ impl App {
         let Self {
             server,
             proof,
+            mut committer,
             probes,
             feed,
             metrics,
@@ -191,6 +202,7 @@ impl App {
             propagation,
         } = self;
         info!(grpc = %server.local_address()?, http = %probes.local_addr()?, "listening");
+        committer.first().await;
         let mut parts = JoinSet::new();
         let rest = || stops.rest.subscribe();
         let mut part =
@@ -208,6 +220,13 @@ impl App {
                 metrics,
             };
             Box::pin(async move { Ok(probes::run(listener, told, stop).await?) })
+        });
+        part("draws", {
+            let stop = rest();
+            Box::pin(async move {
+                committer.run(stop).await;
+                Ok(())
+            })
         });
         part("health", {
             let (health, stop) = (Arc::clone(&health), rest());
@@ -258,6 +277,35 @@ impl App {
         info!("stopped");
         result
     }
+}
+
+/// Who commits to the keys of the draw.
+fn committer(
+    settings: &Settings,
+    proof: &Proof,
+    facilitation: &Arc<Facilitation>,
+    metrics: &Arc<Metrics>,
+    window: AcceptanceWindow,
+) -> anyhow::Result<Committer> {
+    let log = proof.log.clone();
+    let replica = log.as_ref().map(|log| log.replica().to_owned());
+    Ok(Committer {
+        commitments: Commitments::of(&feed::source_settings(settings))?,
+        facilitation: Arc::clone(facilitation),
+        signing: SigningKey::load_or_make(&audit::signing_key_file(settings))?,
+        replica: replica.unwrap_or_else(|| audit::name_without_log(settings)),
+        window,
+        reveal_after: settings.draw.reveal_after.get(),
+        metrics: Arc::clone(metrics),
+        on_commitment: Box::new(move |entry| {
+            let Some(log) = &log else { return };
+            if let Err(problem) = log.append(&[record(Entry::Commitment(entry))]) {
+                error!(%problem, "the audit log does not tell of a draw commitment");
+            }
+        }),
+        clock: Box::new(Timestamp::now),
+        said: BTreeMap::new(),
+    })
 }
 
 /// What the end of a part means: none may end by itself.

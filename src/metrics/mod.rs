@@ -65,6 +65,8 @@ pub struct Metrics {
     refusals: Family<CauseLabel, Counter>,
     comparisons: Counter,
     mismatches: Counter,
+    commitments: Family<StateLabel, Gauge>,
+    commitment_errors: Family<KindLabel, Counter>,
 }
 
 /// The state of the registry at one instant.
@@ -152,6 +154,16 @@ impl Default for Metrics {
                 "greenlane_upstream_digest_mismatches",
                 "Digests that differed from the store's; a fresh snapshot follows",
             ),
+            commitments: registered(
+                &mut registry,
+                "greenlane_draw_commitments",
+                "Epochs whose draw key is committed to, by how the commitment stands to this replica's key",
+            ),
+            commitment_errors: registered(
+                &mut registry,
+                "greenlane_draw_commitment_errors",
+                "Looks at the draw commitments that failed, by kind",
+            ),
             registry: Mutex::new(registry),
         }
     }
@@ -218,6 +230,17 @@ impl Metrics {
     /// Something was refused, and the last good data stays.
     pub fn refused(&self, cause: &'static str) {
         self.refusals.get_or_create(&CauseLabel { cause }).inc();
+    }
+
+    /// So many epochs' commitments stand so: "ahead", "late", "unsigned" or "disputed".
+    pub fn commitments(&self, state: &'static str, epochs: usize) {
+        let epochs = i64::try_from(epochs).unwrap_or(i64::MAX);
+        self.commitments.get_or_create(&StateLabel { state }).set(epochs);
+    }
+
+    /// A look at the draw commitments failed.
+    pub fn commitment_failed(&self, kind: &'static str) {
+        self.commitment_errors.get_or_create(&KindLabel { kind }).inc();
     }
 
     /// Digests were compared.
