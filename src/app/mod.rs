@@ -132,7 +132,10 @@ impl App {
             registry: Arc::clone(&registry),
             feed: Arc::clone(&status),
         };
-        let max_message = settings.limits.max_message_bytes;
+        let audit_rpc = AuditRpc {
+            facilitation: Arc::clone(&facilitation),
+            commitments: committer.commitments.clone(),
+        };
         let server = serve(
             settings,
             &stops,
@@ -140,7 +143,7 @@ impl App {
             health_service,
             facilitation_rpc,
             registry_rpc,
-            max_message,
+            audit_rpc,
         )?;
         let reloader = settings.policy.directory().map(|directory| {
             let interval = settings.policy.reload_interval.get();
@@ -329,8 +332,9 @@ fn serve(
     health: HealthServer<impl tonic_health::pb::health_server::Health>,
     facilitation: FacilitationRpc,
     registry: RegistryRpc,
-    max_message: usize,
+    audit: AuditRpc,
 ) -> anyhow::Result<Server> {
+    let max_message = settings.limits.max_message_bytes;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
@@ -347,7 +351,7 @@ fn serve(
         .max_decoding_message_size(max_message)
         .max_encoding_message_size(usize::MAX),
         registry: RegistryServiceServer::new(registry.clone()),
-        audit: AuditServiceServer::new(AuditRpc {}),
+        audit: AuditServiceServer::new(audit.clone()),
         health: health.clone(),
         reflection: reflection_v1.clone(),
         reflection_v1alpha: reflection_v1alpha.clone(),

@@ -1,12 +1,32 @@
 //! `AuditService`: what auditors ask. Each method's work is in a file of its own.
 
+mod draws;
+
+use std::sync::Arc;
+
 use tonic::{Request, Response, Status};
 
-use crate::wire::pb;
+use crate::{
+    audit::draw::commitment::Commitment, facilitation::Facilitation, upstream::commitments::Commitments,
+    wire::pb,
+};
 
 /// The service.
 #[derive(Debug, Clone)]
-pub struct AuditRpc {}
+pub struct AuditRpc {
+    /// Holds the keys of the draw.
+    pub facilitation: Arc<Facilitation>,
+    /// Commitments to them.
+    pub commitments: Commitments,
+}
+
+impl AuditRpc {
+    /// A logged decision.
+    #[expect(clippy::unused_async, reason = "the log's index is to be asked")]
+    async fn find(&self, _decision_id: &str) -> Result<Option<pb::DecisionEntry>, Status> {
+        Err(Status::unimplemented("not served yet"))
+    }
+}
 
 #[tonic::async_trait]
 impl super::served::audit_service_server::AuditService for AuditRpc {
@@ -35,14 +55,19 @@ impl super::served::audit_service_server::AuditService for AuditRpc {
         &self,
         _request: Request<pb::ListDrawCommitmentsRequest>,
     ) -> Result<Response<pb::ListDrawCommitmentsResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        let commitments = self.commitments().await?;
+        Ok(Response::new(pb::ListDrawCommitmentsResponse {
+            commitments: commitments.iter().map(Commitment::message).collect(),
+        }))
     }
 
     async fn verify_draw(
         &self,
-        _request: Request<pb::VerifyDrawRequest>,
+        request: Request<pb::VerifyDrawRequest>,
     ) -> Result<Response<pb::VerifyDrawResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        let entry = self.find(&request.get_ref().decision_id).await?;
+        let entry = entry.ok_or_else(|| Status::not_found("the log does not hold the decision"))?;
+        Ok(Response::new(self.draw_of(&entry).await?))
     }
 
     async fn record_inspection(

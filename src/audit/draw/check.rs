@@ -67,7 +67,7 @@ pub struct Check {
     /// What it rests on.
     pub basis: InspectionBasis,
     /// The draw that is logged; `None` unless it rests on one.
-    pub drawn: Option<Drawn>,
+    pub drawn: Option<LoggedDraw>,
     /// Selected, by the record.
     pub selected: bool,
     /// The rate, in ppm.
@@ -78,7 +78,7 @@ pub struct Check {
 
 /// A logged draw.
 #[derive(Debug, Clone, Copy)]
-pub struct Drawn {
+pub struct LoggedDraw {
     /// Its epoch.
     pub epoch: Epoch,
     /// What was drawn on.
@@ -136,10 +136,8 @@ impl Check {
         let Ok(epoch) = logged.epoch.parse::<Epoch>() else {
             return self.faults.push(Fault::Lacks("epoch that is a month"));
         };
-        let Some(subject) = Subject::read(&logged.subject_kind, &logged.subject) else {
-            return self
-                .faults
-                .push(Fault::Lacks("subject that can be drawn on"));
+        let Some(subject) = Subject::new(&logged.subject_kind, &logged.subject) else {
+            return self.faults.push(Fault::Lacks("subject that can be drawn on"));
         };
         if inspection.draw_epoch != logged.epoch {
             self.faults.push(Fault::Told {
@@ -186,7 +184,7 @@ impl Check {
                 rate: inspection.rate_ppm,
             });
         }
-        self.drawn = Some(Drawn {
+        self.drawn = Some(LoggedDraw {
             epoch,
             subject,
             draw,
@@ -276,11 +274,7 @@ impl fmt::Display for Check {
                 } else {
                     "is not below the rate"
                 };
-                let selected = if self.selected {
-                    "selected"
-                } else {
-                    "not selected"
-                };
+                let selected = if self.selected { "selected" } else { "not selected" };
                 let (kind, subject) = (drawn.subject.kind(), drawn.subject.value());
                 write!(
                     f,

@@ -90,14 +90,38 @@ fn whatever_is_altered_is_found() {
         entry.decision.as_mut().unwrap().inspection.as_mut().unwrap()
     }
     let alterations: [Alteration; 9] = [
-        (|entry| draw(entry).value ^= 1, |fault| matches!(fault, Fault::Value { .. })),
-        (|entry| draw(entry).subject = "222520261000000002".to_owned(), |fault| matches!(fault, Fault::Subject(_))),
-        (|entry| draw(entry).epoch = "2026-10".to_owned(), |fault| matches!(fault, Fault::Epoch { .. })),
-        (|entry| draw(entry).epoch = "soon".to_owned(), |fault| matches!(fault, Fault::Lacks(_))),
-        (|entry| inspection(entry).draw_epoch = "2026-10".to_owned(), |fault| matches!(fault, Fault::Told { .. })),
-        (|entry| inspection(entry).selected ^= true, |fault| matches!(fault, Fault::Selection { .. })),
-        (|entry| inspection(entry).rate_ppm = DRAW_PPM, |fault| matches!(fault, Fault::Selection { .. })),
-        (|entry| entry.facts.as_mut().unwrap().draw = None, |fault| matches!(fault, Fault::Lacks("draw"))),
+        (
+            |entry| draw(entry).value ^= 1,
+            |fault| matches!(fault, Fault::Value { .. }),
+        ),
+        (
+            |entry| draw(entry).subject = "222520261000000002".to_owned(),
+            |fault| matches!(fault, Fault::Subject(_)),
+        ),
+        (
+            |entry| draw(entry).epoch = "2026-10".to_owned(),
+            |fault| matches!(fault, Fault::Epoch { .. }),
+        ),
+        (
+            |entry| draw(entry).epoch = "soon".to_owned(),
+            |fault| matches!(fault, Fault::Lacks(_)),
+        ),
+        (
+            |entry| inspection(entry).draw_epoch = "2026-10".to_owned(),
+            |fault| matches!(fault, Fault::Told { .. }),
+        ),
+        (
+            |entry| inspection(entry).selected ^= true,
+            |fault| matches!(fault, Fault::Selection { .. }),
+        ),
+        (
+            |entry| inspection(entry).rate_ppm = DRAW_PPM,
+            |fault| matches!(fault, Fault::Selection { .. }),
+        ),
+        (
+            |entry| entry.facts.as_mut().unwrap().draw = None,
+            |fault| matches!(fault, Fault::Lacks("draw")),
+        ),
         (
             |entry| entry.request.as_mut().unwrap().transport_document_number = "BL1".to_owned(),
             |fault| matches!(fault, Fault::Subject(_)),
@@ -119,7 +143,14 @@ fn a_declaration_that_was_drawn_before_keeps_its_epoch_and_subject() {
     entry.repeated_declaration = true;
     entry.request.as_mut().unwrap().transport_document_number = "bl-1".to_owned();
     // The 2nd of December.
-    entry.facts.as_mut().unwrap().accepted_at.as_mut().unwrap().seconds += 9 * 86_400;
+    entry
+        .facts
+        .as_mut()
+        .unwrap()
+        .accepted_at
+        .as_mut()
+        .unwrap()
+        .seconds += 9 * 86_400;
     let check = Check::of(&entry, |_| Some(key()));
     assert_eq!(check.faults, []);
     assert!(check.to_string().contains("keeps that draw"));
@@ -148,7 +179,14 @@ fn what_an_order_selects_must_rest_on_that_order() {
         assert_eq!(Check::of(&entry, |_| None).answer(None, None).valid, sound);
     }
     let mut not_selected = ordered(Mandated, &[mandated]);
-    not_selected.decision.as_mut().unwrap().inspection.as_mut().unwrap().selected = false;
+    not_selected
+        .decision
+        .as_mut()
+        .unwrap()
+        .inspection
+        .as_mut()
+        .unwrap()
+        .selected = false;
     assert_eq!(faults(&not_selected).len(), 1);
     let mut expired = ordered(NotDrawn, &[]);
     expired.decision.as_mut().unwrap().freshness = pb::Freshness::Expired.into();
@@ -158,7 +196,8 @@ fn what_an_order_selects_must_rest_on_that_order() {
 #[test]
 fn a_late_commitment_is_told_and_another_keys_makes_it_invalid() {
     let folder = tempfile::tempdir().unwrap();
-    let signing = crate::audit::signing::SigningKey::load_or_make(&folder.path().join("signing.key")).unwrap();
+    let signing =
+        crate::audit::signing::SigningKey::load_or_make(&folder.path().join("signing.key")).unwrap();
     let commitment = |key: &EpochKey, at: &str| {
         let epoch = "2026-11".parse().unwrap();
         let record = super::super::commitment::commit(epoch, key, at.parse().unwrap(), "a", &signing);
@@ -167,15 +206,28 @@ fn a_late_commitment_is_told_and_another_keys_makes_it_invalid() {
     let check = Check::of(&drawn(0), |_| Some(key()));
     let answer = |commitment: &Commitment| check.answer(Some(commitment), Some(&key()));
     let ahead = answer(&commitment(&key(), "2026-10-01T00:00:00Z"));
-    assert!(ahead.valid && ahead.explanation.contains("published ahead"), "{ahead:?}");
+    assert!(
+        ahead.valid && ahead.explanation.contains("published ahead"),
+        "{ahead:?}"
+    );
     assert_eq!(ahead.draw_ppm, DRAW_PPM);
     let late = answer(&commitment(&key(), "2026-11-02T00:00:00Z"));
-    assert!(late.valid && late.explanation.contains("published late"), "{late:?}");
+    assert!(
+        late.valid && late.explanation.contains("published late"),
+        "{late:?}"
+    );
     let other = answer(&commitment(&EpochKey::new([1; 32]), "2026-10-01T00:00:00Z"));
-    assert!(!other.valid && other.explanation.contains("another key"), "{other:?}");
+    assert!(
+        !other.valid && other.explanation.contains("another key"),
+        "{other:?}"
+    );
     assert!(!check.answer(None, Some(&key())).valid);
     let mut unsigned = commitment(&key(), "2026-10-01T00:00:00Z");
     unsigned.signed = false;
     assert!(!answer(&unsigned).valid);
-    assert!(!Check::of(&drawn(0), |_| None).answer(Some(&commitment(&key(), "2026-10-01T00:00:00Z")), None).valid);
+    assert!(
+        !Check::of(&drawn(0), |_| None)
+            .answer(Some(&commitment(&key(), "2026-10-01T00:00:00Z")), None)
+            .valid
+    );
 }
