@@ -23,7 +23,7 @@ use std::hint::black_box;
 use allocation_counter::{AllocationInfo, measure};
 use greenlane::{
     audit::rates::{Cell, Observation, RateTable},
-    domain::{CreditTier, PartyRole, Ppm, declaration::Declaration, decision::InspectionBasis},
+    domain::{CreditTier, PartyRole, Ppm, decision::InspectionBasis, declaration::Declaration},
 };
 
 use crate::{

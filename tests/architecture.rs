@@ -189,6 +189,7 @@ const RULES: [Rule; 11] = [
             // What upstream says of itself, and former rows; never the follower or a connection.
             "upstream::history::History",
             "upstream::status::FeedStatus",
+            "upstream::UpstreamError",
             "upstream::commitments::Commitments",
         ],
         crates: &[

@@ -32,6 +32,15 @@ pub fn directory(settings: &Settings) -> PathBuf {
     }
 }
 
+/// Where the key is that signs what this replica says.
+pub fn signing_key_file(settings: &Settings) -> PathBuf {
+    if settings.audit.signing_key_file.as_os_str().is_empty() {
+        directory(settings).join(SIGNING_KEY)
+    } else {
+        settings.audit.signing_key_file.clone()
+    }
+}
+
 /// The log of a service, open.
 #[derive(Debug)]
 pub(super) struct Proof {
@@ -68,12 +77,7 @@ impl Proof {
             segment_bytes: audit.segment_bytes.max(MIN_SEGMENT_BYTES),
             sync: durable,
         };
-        let key_file = if audit.signing_key_file.as_os_str().is_empty() {
-            writer.directory.join(SIGNING_KEY)
-        } else {
-            audit.signing_key_file.clone()
-        };
-        let key = SigningKey::load_or_make(&key_file)?;
+        let key = SigningKey::load_or_make(&signing_key_file(settings))?;
         let opening = |replica: &str| {
             vec![record(Entry::Opened(pb::LogOpened {
                 replica: replica.to_owned(),
@@ -114,6 +118,11 @@ impl Proof {
             tracing::error!(%problem, "the audit log could not be given to the disk at stop");
         }
     }
+}
+
+/// The name that a replica without a log goes by.
+pub(super) fn name_without_log(settings: &Settings) -> String {
+    replica_name(&settings.audit.replica).to_string()
 }
 
 /// The name that a new log gets: the given one or the machine's, and a part that no other volume has.

@@ -6,6 +6,7 @@
 //! ```
 
 pub mod audit;
+pub mod draws;
 pub mod feed;
 pub mod health;
 pub mod policies;
@@ -19,9 +20,10 @@ pub mod telemetry;
 
 pub use feed::source_settings;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -30,11 +32,15 @@ use tokio::{
 use tracing::{error, info};
 
 use self::{
-    audit::Proof, feed::Feed, health::Health, policies::Reloader, server::Server, services::Services,
-    settings::Settings,
+    audit::Proof, draws::Committer, feed::Feed, health::Health, policies::Reloader, server::Server,
+    services::Services, settings::Settings,
 };
 use crate::{
-    audit::{log::Lane, rates::RateTable},
+    audit::{
+        log::{Lane, record},
+        rates::RateTable,
+        signing::SigningKey,
+    },
     facilitation::{DrawKeys, Facilitation},
     metrics::Metrics,
     registry::{FreshnessLimits, Registry},
@@ -43,7 +49,8 @@ use crate::{
         facilitation::{AcceptanceWindow, FacilitationRpc},
         registry::RegistryRpc,
     },
-    upstream::{source::Source, status::FeedStatus},
+    upstream::{commitments::Commitments, source::Source, status::FeedStatus},
+    wire::pb::audit_record::Entry,
 };
 
 /// The service, bound and ready to run.
@@ -51,6 +58,7 @@ use crate::{
 pub struct App {
     server: Server,
     proof: Proof,
+    committer: Committer,
     probes: std::net::TcpListener,
     feed: Feed,
     metrics: Arc<Metrics>,
@@ -99,6 +107,11 @@ impl App {
             rest: watch::Sender::new(false),
         };
         let mut proof = Proof::open(settings).context("the audit log")?;
+        let window = AcceptanceWindow {
+            ahead: settings.server.acceptance_max_ahead.get(),
+            behind: settings.server.acceptance_max_behind.get(),
+        };
+        let committer = committer(settings, &proof, &facilitation, &metrics, window)?;
         let rates = Arc::new(RateTable::default());
         let services = Services {
             facilitation: FacilitationRpc {
@@ -107,10 +120,7 @@ impl App {
                 metrics: Arc::clone(&metrics),
                 facilitation: Arc::clone(&facilitation),
                 feed: Arc::clone(&status),
-                window: AcceptanceWindow {
-                    ahead: settings.server.acceptance_max_ahead.get(),
-                    behind: settings.server.acceptance_max_behind.get(),
-                },
+                window,
                 history,
             },
             registry: RegistryRpc {
@@ -121,6 +131,8 @@ impl App {
             audit: AuditRpc {
                 rates: Arc::clone(&rates),
                 log: proof.log.clone(),
+                facilitation: Arc::clone(&facilitation),
+                commitments: committer.commitments.clone(),
             },
             health: health_service,
             max_message_bytes: settings.limits.max_message_bytes,
@@ -138,6 +150,7 @@ impl App {
         Ok(Self {
             server,
             proof,
+            committer,
             probes: probes::bind(settings.server.http_addr)?,
             feed: {
                 let facilitation = Arc::clone(&facilitation);
@@ -175,6 +188,7 @@ impl App {
         let Self {
             server,
             proof,
+            mut committer,
             probes,
             feed,
             metrics,
@@ -186,6 +200,7 @@ impl App {
             propagation,
         } = self;
         info!(grpc = %server.local_address()?, http = %probes.local_addr()?, "listening");
+        committer.first().await;
         let mut parts = JoinSet::new();
         let rest = || stops.rest.subscribe();
         let mut part =
@@ -204,6 +219,13 @@ impl App {
                 rates,
             };
             Box::pin(async move { Ok(probes::run(listener, told, stop).await?) })
+        });
+        part("draws", {
+            let stop = rest();
+            Box::pin(async move {
+                committer.run(stop).await;
+                Ok(())
+            })
         });
         part("health", {
             let (health, stop) = (Arc::clone(&health), rest());
@@ -254,6 +276,35 @@ impl App {
         info!("stopped");
         result
     }
+}
+
+/// Who commits to the keys of the draw.
+fn committer(
+    settings: &Settings,
+    proof: &Proof,
+    facilitation: &Arc<Facilitation>,
+    metrics: &Arc<Metrics>,
+    window: AcceptanceWindow,
+) -> anyhow::Result<Committer> {
+    let log = proof.log.clone();
+    let replica = log.as_ref().map(|log| log.replica().to_owned());
+    Ok(Committer {
+        commitments: Commitments::of(&feed::source_settings(settings))?,
+        facilitation: Arc::clone(facilitation),
+        signing: SigningKey::load_or_make(&audit::signing_key_file(settings))?,
+        replica: replica.unwrap_or_else(|| audit::name_without_log(settings)),
+        window,
+        reveal_after: settings.draw.reveal_after.get(),
+        metrics: Arc::clone(metrics),
+        on_commitment: Box::new(move |entry| {
+            let Some(log) = &log else { return };
+            if let Err(problem) = log.append(&[record(Entry::Commitment(entry))]) {
+                error!(%problem, "the audit log does not tell of a draw commitment");
+            }
+        }),
+        clock: Box::new(Timestamp::now),
+        said: BTreeMap::new(),
+    })
 }
 
 /// What the end of a part means: none may end by itself.

@@ -5,6 +5,7 @@ mod completions;
 mod decide;
 mod decision;
 mod demo;
+mod draw;
 mod enterprise;
 mod migrate;
 mod order;
@@ -67,6 +68,7 @@ enum Command {
     Order(order::Order),
     Policy(policy::Policy),
     Snapshot(snapshot::Snapshot),
+    Draw(draw::Draw),
     Relay(relay::Relay),
     Completions(completions::Completions),
     Decide(Box<decide::Decide>),
@@ -102,6 +104,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Order(command) => command.run(&context),
         Command::Policy(command) => command.run(&context),
         Command::Snapshot(command) => command.run(&context),
+        Command::Draw(command) => command.run(&context),
         Command::Relay(command) => command.run(&context),
         Command::Completions(command) => command.run(&context),
         Command::Decide(command) => command.run(&context),

@@ -89,7 +89,7 @@ impl DrawKeys {
 
     /// The key of an epoch.
     pub fn key(&self, epoch: Epoch) -> EpochKey {
-        self.with_key(epoch, EpochKey::clone)
+        self.secret.epoch_key(epoch)
     }
 
     /// Whether nothing may be drawn in an epoch, because the key that others committed to is another one.

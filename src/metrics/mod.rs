@@ -75,6 +75,8 @@ pub struct Metrics {
     mismatches: Counter,
     decisions: Decisions,
     rates: RateGauges,
+    commitments: Family<StateLabel, Gauge>,
+    commitment_errors: Family<KindLabel, Counter>,
 }
 
 /// The state of the registry at one instant.
@@ -164,6 +166,16 @@ impl Default for Metrics {
             ),
             decisions: Decisions::registered(&mut registry),
             rates: RateGauges::registered(&mut registry),
+            commitments: registered(
+                &mut registry,
+                "greenlane_draw_commitments",
+                "Epochs whose draw key is committed to, by how the commitment stands to this replica's key",
+            ),
+            commitment_errors: registered(
+                &mut registry,
+                "greenlane_draw_commitment_errors",
+                "Looks at the draw commitments that failed, by kind",
+            ),
             registry: Mutex::new(registry),
         }
     }
@@ -240,6 +252,17 @@ impl Metrics {
     /// Something was refused, and the last good data stays.
     pub fn refused(&self, cause: &'static str) {
         self.refusals.get_or_create(&CauseLabel { cause }).inc();
+    }
+
+    /// So many epochs' commitments stand so: "ahead", "late", "unsigned" or "disputed".
+    pub fn commitments(&self, state: &'static str, epochs: usize) {
+        let epochs = i64::try_from(epochs).unwrap_or(i64::MAX);
+        self.commitments.get_or_create(&StateLabel { state }).set(epochs);
+    }
+
+    /// A look at the draw commitments failed.
+    pub fn commitment_failed(&self, kind: &'static str) {
+        self.commitment_errors.get_or_create(&KindLabel { kind }).inc();
     }
 
     /// Digests were compared.

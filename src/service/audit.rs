@@ -1,5 +1,6 @@
 //! `AuditService`: what auditors ask. Each method's work is in a file of its own.
 
+mod draws;
 mod inspection;
 mod rates;
 
@@ -11,10 +12,13 @@ use tonic::{Request, Response, Status};
 use super::status::Refusal;
 use crate::{
     audit::{
+        draw::commitment::Commitment,
         log::{AuditLog, record},
         rates::RateTable,
     },
     domain::identifier::DeclarationNumber,
+    facilitation::Facilitation,
+    upstream::commitments::Commitments,
     wire::pb::{self, audit_record::Entry},
 };
 
@@ -25,12 +29,22 @@ pub struct AuditRpc {
     pub rates: Arc<RateTable>,
     /// Where inspections are recorded; `None` where nothing is logged.
     pub log: Option<Arc<AuditLog>>,
+    /// Holds the keys of the draw.
+    pub facilitation: Arc<Facilitation>,
+    /// Commitments to them.
+    pub commitments: Commitments,
 }
 
 impl AuditRpc {
     /// The latest decision on a declaration.
     #[expect(clippy::unused_async, reason = "the log is read from a disk")]
     async fn latest(&self, _: &DeclarationNumber) -> Result<Option<pb::DecisionEntry>, Status> {
+        Err(Status::unimplemented("not served yet"))
+    }
+
+    /// A logged decision.
+    #[expect(clippy::unused_async, reason = "the log's index is to be asked")]
+    async fn find(&self, _decision_id: &str) -> Result<Option<pb::DecisionEntry>, Status> {
         Err(Status::unimplemented("not served yet"))
     }
 }
@@ -62,14 +76,19 @@ impl super::served::audit_service_server::AuditService for AuditRpc {
         &self,
         _request: Request<pb::ListDrawCommitmentsRequest>,
     ) -> Result<Response<pb::ListDrawCommitmentsResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        let commitments = self.commitments().await?;
+        Ok(Response::new(pb::ListDrawCommitmentsResponse {
+            commitments: commitments.iter().map(Commitment::message).collect(),
+        }))
     }
 
     async fn verify_draw(
         &self,
-        _request: Request<pb::VerifyDrawRequest>,
+        request: Request<pb::VerifyDrawRequest>,
     ) -> Result<Response<pb::VerifyDrawResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        let entry = self.find(&request.get_ref().decision_id).await?;
+        let entry = entry.ok_or_else(|| Status::not_found("the log does not hold the decision"))?;
+        Ok(Response::new(self.draw_of(&entry).await?))
     }
 
     async fn record_inspection(

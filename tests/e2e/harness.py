@@ -32,6 +32,8 @@ E2E = pathlib.Path(__file__).resolve().parent
 REPO = E2E.parent.parent
 STUBS = E2E / ".stubs"
 POLL_SECONDS = 0.01
+# The master secret of replicas that share a store.
+SECRET = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 CHANNEL_OPTIONS = [
     ("grpc.enable_http_proxy", 0),
     ("grpc.initial_reconnect_backoff_ms", 20),
@@ -166,6 +168,8 @@ class Server:
     def start(self, wait: bool = True, deadline: float = 30.0, flags: tuple[str, ...] = ()) -> "Server":
         """Starts the process; with `wait`, returns once it is ready to answer."""
         self.tmp.mkdir(parents=True, exist_ok=True)
+        if self.upstream:
+            self.share_secret()
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [self.binary, "serve", "--generate-secret", *flags], env=self._environment() | self.environment,
@@ -323,6 +327,14 @@ class Server:
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
         return sum(value for sample, value in self.metrics().items()
                    if re.match(rf"{name}(\{{|$)", sample) and all(label in sample for label in wanted))
+
+    def share_secret(self, secret: str = SECRET):
+        """Gives the replica the master secret that every replica of a store must have, unless it has one."""
+        file = self.data / "draw.secret"
+        if not file.exists():
+            self.data.mkdir(parents=True, exist_ok=True)
+            file.touch(mode=0o600)
+            file.write_text(secret)
 
     def secret(self) -> bytes:
         """The master secret of the draw."""

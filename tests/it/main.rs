@@ -36,6 +36,9 @@ mod rates;
 /// The registry against its store: readiness, identifiers, dates, bad rows, whole commits, restores, replicas.
 mod registry;
 
+/// Commitments to the keys of the draw: put ahead, compared, revealed, in every kind of store.
+mod commitments;
+
 /// Policies and parameters that change while the server runs.
 mod reload;
 

@@ -271,7 +271,8 @@ fn a_rate_thirty_percent_beyond_the_limit_is_shown_within_the_draws_that_are_sta
         for (scope, stated) in [(Scope::AllOffices, all_offices), (Scope::Office, office)] {
             let shown = until_shown(tier, Ppm(limit), rate, scope, RUNS);
             let found = [shown.len() / 2, shown.len() * 95 / 100].map(|at| shown[at]);
-            let case = format!("{tier} at {rate}, limit {limit}, {scope:?}: {found:?} draws, stated {stated:?}");
+            let case =
+                format!("{tier} at {rate}, limit {limit}, {scope:?}: {found:?} draws, stated {stated:?}");
             println!("{case}");
             if found[0] > stated[0] || found[1] > stated[1] {
                 beyond.push(case);
@@ -329,30 +330,53 @@ async fn realized_rates_are_those_of_the_answers_each_declaration_once() {
         };
         let decision = ask().await;
         if sequence % 7 == 0 {
-            assert_eq!(ask().await.inspection, decision.inspection, "a retry draws the same");
+            assert_eq!(
+                ask().await.inspection,
+                decision.inspection,
+                "a retry draws the same"
+            );
         }
         let inspection = decision.inspection.unwrap();
         let random = inspection.basis() == pb::InspectionBasis::Random;
         if random {
             months.insert(inspection.draw_epoch.clone());
         }
-        let told = expected.entry((decision.credit_tier, request.customs_office)).or_default();
+        let told = expected
+            .entry((decision.credit_tier, request.customs_office))
+            .or_default();
         told.decided += 1;
         told.selected_random += u64::from(random && inspection.selected);
         told.selected_targeted += u64::from(inspection.basis() == pb::InspectionBasis::Targeted);
         told.drawn += u64::from(random && sequence % 10 != 9);
     }
 
-    let mut audit = AuditServiceClient::connect(format!("http://{}", app.address())).await.unwrap();
-    let told = audit.list_realized_rates(filters("", "")).await.unwrap().into_inner();
+    let mut audit = AuditServiceClient::connect(format!("http://{}", app.address()))
+        .await
+        .unwrap();
+    let told = audit
+        .list_realized_rates(filters("", ""))
+        .await
+        .unwrap()
+        .into_inner();
     if months.len() > 1 {
         return; // The month ended in UTC+8 while this ran.
     }
     let month = months.pop_first().unwrap();
     assert!(told.rates.iter().all(|rate| rate.month == month));
     let rates = told.rates.iter().map(|rate| {
-        let pb::RealizedRate { decided, drawn, selected_random, selected_targeted, .. } = *rate;
-        let told = Told { decided, drawn, selected_random, selected_targeted };
+        let pb::RealizedRate {
+            decided,
+            drawn,
+            selected_random,
+            selected_targeted,
+            ..
+        } = *rate;
+        let told = Told {
+            decided,
+            drawn,
+            selected_random,
+            selected_targeted,
+        };
         ((rate.credit_tier, rate.customs_office.clone()), told)
     });
     assert_eq!(rates.collect::<BTreeMap<_, _>>(), expected);
@@ -360,31 +384,56 @@ async fn realized_rates_are_those_of_the_answers_each_declaration_once() {
     let limits = told.all_offices.iter().map(|rate| rate.limit_ppm);
     assert_eq!(limits.collect::<Vec<_>>(), [4_879, 12_200, 0, 800_000, 800_000]);
     let demanded = told.all_offices.iter().map(|rate| rate.demanded_ppm);
-    assert_eq!(demanded.collect::<Vec<_>>(), [4_879, 12_200, 24_400, 800_000, 800_000]);
+    assert_eq!(
+        demanded.collect::<Vec<_>>(),
+        [4_879, 12_200, 24_400, 800_000, 800_000]
+    );
     assert!(told.all_offices.iter().all(|rate| !rate.breached));
 
-    let one = audit.list_realized_rates(filters(&month, "5301")).await.unwrap().into_inner();
+    let one = audit
+        .list_realized_rates(filters(&month, "5301"))
+        .await
+        .unwrap()
+        .into_inner();
     assert!(one.rates.len() == 5 && one.rates.iter().all(|rate| rate.customs_office == "5301"));
     assert_eq!(one.all_offices, told.all_offices);
-    let none = audit.list_realized_rates(filters("2014-12", "")).await.unwrap().into_inner();
+    let none = audit
+        .list_realized_rates(filters("2014-12", ""))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(none, pb::ListRealizedRatesResponse::default());
 
     let metrics = app.metrics().await;
     let sum = |name: &str| -> u64 {
         let lines = metrics.lines().filter(|line| line.starts_with(name));
-        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+        lines
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+            .sum()
     };
-    assert_eq!(sum("greenlane_decisions_total{"), answers, "every answer, repeated or not");
+    assert_eq!(
+        sum("greenlane_decisions_total{"),
+        answers,
+        "every answer, repeated or not"
+    );
     assert_eq!(sum("greenlane_inspections_total{"), answers);
-    assert_eq!(sum("greenlane_realized_rate_limit_ppm{"), 4_879 + 12_200 + 2 * 800_000);
+    assert_eq!(
+        sum("greenlane_realized_rate_limit_ppm{"),
+        4_879 + 12_200 + 2 * 800_000
+    );
     assert_eq!(sum("greenlane_realized_rate_breached{"), 0);
 }
 
 #[tokio::test]
 async fn what_breaks_a_rule_is_named() {
     let app = TestApp::ready().await;
-    let mut audit = AuditServiceClient::connect(format!("http://{}", app.address())).await.unwrap();
-    let refused = audit.list_realized_rates(filters("november", "x")).await.unwrap_err();
+    let mut audit = AuditServiceClient::connect(format!("http://{}", app.address()))
+        .await
+        .unwrap();
+    let refused = audit
+        .list_realized_rates(filters("november", "x"))
+        .await
+        .unwrap_err();
     assert_eq!(fields(&refused), ["month", "customs_office"]);
     let inspection = pb::RecordInspectionRequest {
         declaration_number: "22252026X000000001".to_owned(),

@@ -18,7 +18,8 @@ use greenlane::{
         settings::{Settings, Span, StoreUrl},
     },
     wire::pb::{
-        self, facilitation_service_client::FacilitationServiceClient,
+        self, audit_service_client::AuditServiceClient,
+        facilitation_service_client::FacilitationServiceClient,
         registry_service_client::RegistryServiceClient,
     },
 };
@@ -57,6 +58,11 @@ impl TestApp {
 
     /// A server with other settings than the usual ones.
     pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::with_secret(SECRET, change)
+    }
+
+    /// A server with another master secret than the others have.
+    pub(crate) fn with_secret(secret: &'static str, change: impl FnOnce(&mut Settings)) -> Self {
         count_panics();
         let folder = tempfile::tempdir().unwrap();
         let settings = settings(folder.path(), change);
@@ -70,7 +76,7 @@ impl TestApp {
                 .enable_all()
                 .build()?;
             runtime.block_on(async {
-                let app = App::build(&settings, SECRET, false).await?;
+                let app = App::build(&settings, secret, false).await?;
                 bound.send((app.grpc_address()?, app.http_address()?))?;
                 app.run_until(async { drop(stopped.await) }).await
             })
@@ -162,6 +168,10 @@ impl TestApp {
 
     pub(crate) fn facilitation(&self) -> FacilitationServiceClient<Channel> {
         FacilitationServiceClient::new(self.channel())
+    }
+
+    pub(crate) fn audit(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.channel())
     }
 
     pub(crate) fn registry(&self) -> RegistryServiceClient<Channel> {
