@@ -13,7 +13,11 @@ use crate::{
         signing::SigningKey,
         writer::WriterSettings,
     },
-    wire::pb::{self, audit_record::Entry},
+    upstream::follower::{OrderChange, OrderListener},
+    wire::{
+        convert,
+        pb::{self, audit_record::Entry},
+    },
 };
 
 /// The log's directory in the data directory, unless another is set.
@@ -118,6 +122,35 @@ impl Proof {
             tracing::error!(%problem, "the audit log could not be given to the disk at stop");
         }
     }
+}
+
+/// Puts the changes of control orders that come in force into the log, each set of them as a group.
+pub(super) fn logged_orders(log: Arc<AuditLog>) -> OrderListener {
+    OrderListener(Box::new(move |changes| {
+        let change = |change: &OrderChange| {
+            let OrderChange {
+                id,
+                order,
+                position,
+                committed_at,
+                author,
+            } = change.clone();
+            record(Entry::OrderChange(pb::ControlOrderChange {
+                id,
+                order: order.as_deref().map(convert::control_order),
+                registry_version: Some(pb::RegistryVersion {
+                    epoch: position.epoch.to_string(),
+                    sequence: position.sequence,
+                }),
+                committed_at: committed_at.map(convert::instant),
+                author: author.unwrap_or_default(),
+            }))
+        };
+        let records: Vec<_> = changes.iter().map(change).collect();
+        if let Err(problem) = log.append(&records) {
+            tracing::error!(%problem, orders = records.len(), "the audit log does not tell of changed control orders");
+        }
+    }))
 }
 
 /// The name that a replica without a log goes by.

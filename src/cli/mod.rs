@@ -1,5 +1,6 @@
 //! The command line: one file a command, each a thin client of the library or of the gRPC API.
 
+mod author;
 mod client;
 mod completions;
 mod decide;
