@@ -164,10 +164,13 @@ fn every_cut_message_and_every_longer_one_is_refused() {
 #[test]
 fn a_newer_version_is_told_apart_from_damage() {
     for mut example in examples() {
-        example[0] = 2;
+        example[0] = WITH_AUTHORS + 1;
         let sum = read::sum(&example);
         example[2..6].copy_from_slice(&sum.to_le_bytes());
-        assert_eq!(Message::decode(&example), Err(BadMessage::Version(2)));
+        assert_eq!(
+            Message::decode(&example),
+            Err(BadMessage::Version(WITH_AUTHORS + 1))
+        );
     }
 }
 
