@@ -113,6 +113,12 @@ impl App {
         };
         let committer = committer(settings, &proof, &facilitation, &metrics, window)?;
         let rates = Arc::new(RateTable::default());
+        if proof.log.is_some() {
+            // Nothing is decided yet: what the log holds is all that there is.
+            rates
+                .add_log(&self::audit::directory(settings))
+                .context("realized rates from the audit log")?;
+        }
         let services = Services {
             facilitation: FacilitationRpc {
                 lane: Lane::new(None),
