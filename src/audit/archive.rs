@@ -42,22 +42,20 @@ impl InForce {
     /// The policy that the acceptance date chose beside these parameters: the one found, unless no set chooses it on that
     /// date, which shows that the date or the digest is not what it was. `None` before the first policy.
     pub fn on(&self, accepted_on: Date) -> Option<&Arc<Policy>> {
-        let chosen = |set: &'_ Vec<Arc<Policy>>| {
-            let mut due = set.iter().rev();
-            due.find(|policy| policy.document.effective_from <= accepted_on).cloned()
-        };
-        let is_own = |set: &Vec<Arc<Policy>>| chosen(set).is_some_and(|policy| policy.digest == self.policy.digest);
-        if self.sets.iter().any(is_own) {
-            return Some(&self.policy);
-        }
+        let mut chosen = self.sets.iter().map(|set| last_due(set, accepted_on));
+        let own =
+            |policy: &Option<&Arc<Policy>>| policy.is_some_and(|policy| policy.digest == self.policy.digest);
         match self.sets.first() {
-            Some(set) => set
-                .iter()
-                .rev()
-                .find(|policy| policy.document.effective_from <= accepted_on),
-            None => Some(&self.policy).filter(|policy| policy.document.effective_from <= accepted_on),
+            _ if chosen.any(|policy| own(&policy)) => Some(&self.policy),
+            Some(set) => last_due(set, accepted_on),
+            None => last_due(std::slice::from_ref(&self.policy), accepted_on),
         }
     }
+}
+
+fn last_due(policies: &[Arc<Policy>], accepted_on: Date) -> Option<&Arc<Policy>> {
+    let mut latest_first = policies.iter().rev();
+    latest_first.find(|policy| policy.document.effective_from <= accepted_on)
 }
 
 impl PolicyArchive {
@@ -86,19 +84,40 @@ impl PolicyArchive {
         });
     }
 
-    /// Adds what a log says: a document that does not have its digest makes the digest unusable, unless the log holds it
-    /// whole elsewhere.
+    /// Adds what a log says: a document that does not have its digest makes the digest unusable, until the log holds it
+    /// whole again.
     pub fn admit(&mut self, activation: &pb::PolicyActivation) {
         let mut policies = Vec::with_capacity(activation.policies.len());
-        for pb::PolicyDocument { id, digest, canonical } in &activation.policies {
+        for pb::PolicyDocument {
+            id,
+            digest,
+            canonical,
+        } in &activation.policies
+        {
             let read = || Policy::from_canonical(canonical, digest).map_err(|error| format!("{id}: {error}"));
-            policies.extend(admit(&mut self.policies, digest, canonical, Policy::canonical, read));
+            policies.extend(admit(
+                &mut self.policies,
+                digest,
+                canonical,
+                Policy::canonical,
+                read,
+            ));
         }
-        let Some(pb::PolicyDocument { digest, canonical, .. }) = &activation.parameters else {
+        let Some(pb::PolicyDocument {
+            digest, canonical, ..
+        }) = &activation.parameters
+        else {
             return;
         };
-        let read = || Parameters::from_canonical(canonical, digest).map_err(|error| format!("parameters: {error}"));
-        let parameters = admit(&mut self.parameters, digest, canonical, Parameters::canonical, read);
+        let read =
+            || Parameters::from_canonical(canonical, digest).map_err(|error| format!("parameters: {error}"));
+        let parameters = admit(
+            &mut self.parameters,
+            digest,
+            canonical,
+            Parameters::canonical,
+            read,
+        );
         if parameters.is_some() {
             policies.sort_by_key(|policy| policy.document.effective_from);
             self.add_set(PolicySet {
@@ -119,8 +138,7 @@ impl PolicyArchive {
         let policy = known(&self.policies, "policy", policy)?;
         let parameters = known(&self.parameters, "operating parameters", parameters)?;
         let sets = self.sets.iter().filter(|set| {
-            set.parameters == parameters.digest
-                && set.policies.iter().any(|own| own.digest == policy.digest)
+            set.parameters == parameters.digest && set.policies.iter().any(|own| own.digest == policy.digest)
         });
         Ok(InForce {
             sets: sets.map(|set| set.policies.clone()).collect(),

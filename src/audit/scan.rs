@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use prost::Message as _;
 
 use super::{
@@ -15,8 +16,32 @@ use super::{
 };
 use crate::wire::{
     pb,
-    record::{ACTIVATION, DECISION, entry_of},
+    record::{ACTIVATION, DECISION, LoggedDecision, entry_of},
 };
+
+/// Which decisions are meant; what is not set selects all.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Decided at or after this instant.
+    pub from: Option<Timestamp>,
+    /// Decided before this instant.
+    pub to: Option<Timestamp>,
+    /// Of this identifier.
+    pub decision_id: Option<String>,
+}
+
+impl Selection {
+    /// Whether a decision is meant.
+    pub fn has(&self, logged: &LoggedDecision<'_>) -> bool {
+        let decided_at = logged.facts.decided_at;
+        self.from.is_none_or(|from| from <= decided_at)
+            && self.to.is_none_or(|to| decided_at < to)
+            && self
+                .decision_id
+                .as_ref()
+                .is_none_or(|id| *id == logged.given.decision_id)
+    }
+}
 
 /// Payload that is handed to a worker at once, in bytes: enough that handing over costs nothing.
 const BATCH: usize = 1 << 18;
@@ -70,7 +95,10 @@ pub fn decisions<W: Send>(
                 if let Ok(Some((ACTIVATION, activation))) = entry_of(&record)
                     && let Ok(activation) = pb::PolicyActivation::decode(activation)
                 {
-                    archive.write().unwrap_or_else(PoisonError::into_inner).admit(&activation);
+                    archive
+                        .write()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .admit(&activation);
                 }
                 batch.push((sequence, record));
             }
@@ -86,9 +114,9 @@ pub fn decisions<W: Send>(
         }
         drop(send.send(batch));
         drop(send);
-        Ok(workers
-            .into_iter()
-            .filter_map(|worker| worker.join().map_err(std::panic::resume_unwind).ok())
+        let ended = workers.into_iter().map(thread::ScopedJoinHandle::join);
+        Ok(ended
+            .map(|worker| worker.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect())
     })
 }

@@ -1,6 +1,6 @@
 //! Where two messages of the same kind differ, field by field, by their descriptor.
 
-use prost_reflect::{DynamicMessage, Value};
+use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 
 use super::json::{JsonError, descriptor};
 
@@ -35,7 +35,10 @@ fn messages(prefix: &str, one: &DynamicMessage, other: &DynamicMessage, paths: &
         let numbers = message.unknown_fields().map(|field| field.number());
         numbers.collect::<std::collections::BTreeSet<_>>()
     };
-    let numbers = unknown(one).symmetric_difference(&unknown(other)).copied().collect::<Vec<_>>();
+    let numbers = unknown(one)
+        .symmetric_difference(&unknown(other))
+        .copied()
+        .collect::<Vec<_>>();
     paths.extend(numbers.into_iter().map(|number| format!("{prefix}#{number}")));
 }
 

@@ -45,11 +45,11 @@ impl<'a> LoggedDecision<'a> {
     }
 
     /// Decides again. `facts` are those of [`LoggedFacts::facts`].
-    pub fn decide<'f>(
-        &'f self,
-        facts: &'f Facts<'_>,
-        policy: &'f Policy,
-        parameters: &'f Parameters,
+    pub fn decide<'f, 'l: 'f>(
+        &'l self,
+        facts: &'f Facts<'l>,
+        policy: &'l Policy,
+        parameters: &'l Parameters,
     ) -> Outcome<'f> {
         let LoggedFacts {
             drawn, age, limits, ..
