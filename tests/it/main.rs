@@ -21,6 +21,9 @@ mod properties;
 /// Answers and records as bytes: the same as their messages give, and read back without loss.
 mod records;
 
+/// Logged decisions decided again: what was decided is equal, one altered fact is not.
+mod replay;
+
 /// What any request whatsoever is answered with: a decision, or the fields that are wrong.
 mod requests;
 
