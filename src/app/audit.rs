@@ -8,12 +8,13 @@ use tokio::{sync::watch, task::JoinSet};
 use super::settings::{AuditDurability, AuditFailure, Settings};
 use crate::{
     audit::{
-        log::{AuditLog, Lane, OnFailure, record},
+        log::{AuditLog, Lane, OnFailure},
         segment::{MAX_NAME, ReplicaName},
         signing::SigningKey,
         writer::WriterSettings,
     },
-    wire::pb::{self, audit_record::Entry},
+    policy::PolicyBook,
+    wire::pb,
 };
 
 /// The log's directory in the data directory, unless another is set.
@@ -53,8 +54,8 @@ pub(super) struct Proof {
 }
 
 impl Proof {
-    /// Opens the log.
-    pub(super) fn open(settings: &Settings) -> anyhow::Result<Self> {
+    /// Opens the log; `book` are the policies in force.
+    pub(super) fn open(settings: &Settings, book: &PolicyBook) -> anyhow::Result<Self> {
         let audit = &settings.audit;
         let durable = match audit.durability {
             AuditDurability::Off => {
@@ -78,14 +79,12 @@ impl Proof {
             sync: durable,
         };
         let key = SigningKey::load_or_make(&signing_key_file(settings))?;
-        let opening = |replica: &str| {
-            vec![record(Entry::Opened(pb::LogOpened {
-                replica: replica.to_owned(),
-                program: env!("CARGO_PKG_VERSION").to_owned(),
-                public_key: key.public_key().to_vec(),
-            }))]
+        let opened = pb::LogOpened {
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            public_key: key.public_key().to_vec(),
+            ..pb::LogOpened::default()
         };
-        let log = AuditLog::open(writer, on_failure, opening, Box::new(drop))?;
+        let log = AuditLog::open(writer, on_failure, opened, activation(book), Box::new(drop))?;
         Ok(Self {
             log: Some(log),
             durable,
@@ -123,6 +122,27 @@ impl Proof {
 /// The name that a replica without a log goes by.
 pub(super) fn name_without_log(settings: &Settings) -> String {
     replica_name(&settings.audit.replica).to_string()
+}
+
+/// Policies as the log tells of them.
+pub(super) fn activation(book: &PolicyBook) -> pb::PolicyActivation {
+    let parameters = &book.parameters;
+    pb::PolicyActivation {
+        policies: book
+            .policies()
+            .iter()
+            .map(|policy| pb::PolicyDocument {
+                id: policy.id().to_owned(),
+                digest: policy.digest.clone(),
+                canonical: policy.canonical().to_owned(),
+            })
+            .collect(),
+        parameters: Some(pb::PolicyDocument {
+            id: String::new(),
+            digest: parameters.digest.clone(),
+            canonical: parameters.canonical().to_owned(),
+        }),
+    }
 }
 
 /// The name that a new log gets: the given one or the machine's, and a part that no other volume has.

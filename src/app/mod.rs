@@ -106,7 +106,7 @@ impl App {
             drain: watch::Sender::new(false),
             rest: watch::Sender::new(false),
         };
-        let mut proof = Proof::open(settings).context("the audit log")?;
+        let mut proof = Proof::open(settings, &facilitation.policies()).context("the audit log")?;
         let window = AcceptanceWindow {
             ahead: settings.server.acceptance_max_ahead.get(),
             behind: settings.server.acceptance_max_behind.get(),
@@ -115,9 +115,9 @@ impl App {
         let rates = Arc::new(RateTable::default());
         if proof.log.is_some() {
             // Nothing is decided yet: what the log holds is all that there is.
-            rates
-                .add_log(&self::audit::directory(settings))
-                .context("realized rates from the audit log")?;
+            if let Err(problem) = rates.add_log(&self::audit::directory(settings)) {
+                error!(%problem, "realized rates begin without what the audit log holds");
+            }
         }
         let services = Services {
             facilitation: FacilitationRpc {
@@ -151,6 +151,7 @@ impl App {
                 interval,
                 Arc::clone(&facilitation),
                 files,
+                proof.log.clone(),
             ))
         });
         Ok(Self {

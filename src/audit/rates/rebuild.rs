@@ -113,8 +113,9 @@ mod tests {
             segment_bytes: 16 * 1024,
             sync: false,
         };
-        let opening = |_: &str| vec![record(Entry::Opened(pb::LogOpened::default()))];
-        let log = AuditLog::open(settings, OnFailure::Refuse, opening, Box::new(drop)).expect("opened");
+        let (opened, activation) = (pb::LogOpened::default(), pb::PolicyActivation::default());
+        let log =
+            AuditLog::open(settings, OnFailure::Refuse, opened, activation, Box::new(drop)).expect("opened");
         let live = RateTable::default();
         let log = |entry| {
             let record = record(entry);

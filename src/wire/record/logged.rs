@@ -73,6 +73,7 @@ impl<'a> LoggedDecision<'a> {
             arrangements: &facts.arrangements,
             orders: &facts.orders,
             repeated: false,
+            limit: None,
         }
     }
 
