@@ -4,15 +4,19 @@ use std::{path::PathBuf, sync::Arc};
 
 use rustix::system::uname;
 use tokio::{sync::watch, task::JoinSet};
+use tracing::error;
 
 use super::settings::{AuditDurability, AuditFailure, Settings};
 use crate::{
     audit::{
         log::{AuditLog, Lane, OnFailure},
+        rates::RateTable,
+        remembered,
         segment::{MAX_NAME, ReplicaName},
         signing::SigningKey,
         writer::WriterSettings,
     },
+    facilitation::{Facilitation, REMEMBERED},
     policy::PolicyBook,
     wire::pb,
 };
@@ -114,8 +118,20 @@ impl Proof {
         if let Some(log) = self.log
             && let Err(problem) = log.sync()
         {
-            tracing::error!(%problem, "the audit log could not be given to the disk at stop");
+            error!(%problem, "the audit log could not be given to the disk at stop");
         }
+    }
+}
+
+/// Takes up what earlier runs knew from the log, before anything is decided: draws that declarations keep, and realized rates.
+pub(super) fn take_up(settings: &Settings, facilitation: &Facilitation, rates: &RateTable) {
+    let directory = directory(settings);
+    let remember = |number, drawn| facilitation.draws().remember(&number, drawn);
+    if let Err(problem) = remembered::draws(&directory, REMEMBERED, remember) {
+        error!(%problem, "the draws of earlier decisions are not remembered");
+    }
+    if let Err(problem) = rates.add_log(&directory) {
+        error!(%problem, "realized rates begin without what the audit log holds");
     }
 }
 

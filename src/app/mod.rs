@@ -114,10 +114,7 @@ impl App {
         let committer = committer(settings, &proof, &facilitation, &metrics, window)?;
         let rates = Arc::new(RateTable::default());
         if proof.log.is_some() {
-            // Nothing is decided yet: what the log holds is all that there is.
-            if let Err(problem) = rates.add_log(&self::audit::directory(settings)) {
-                error!(%problem, "realized rates begin without what the audit log holds");
-            }
+            audit::take_up(settings, &facilitation, &rates);
         }
         let services = Services {
             facilitation: FacilitationRpc {

@@ -16,6 +16,7 @@ pub mod log;
 pub mod rates;
 pub mod read;
 mod recover;
+pub mod remembered;
 pub mod replay;
 pub mod scan;
 pub mod segment;

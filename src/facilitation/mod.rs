@@ -3,7 +3,7 @@
 mod draws;
 mod simulate;
 
-pub use draws::{DrawKeys, Remembered, SecretError};
+pub use draws::{DrawKeys, REMEMBERED, Remembered, SecretError};
 pub use simulate::{Override, Simulation};
 
 use std::{
