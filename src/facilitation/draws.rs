@@ -92,6 +92,11 @@ impl DrawKeys {
         self.first.entry(packed(number)).or_insert(drawn);
     }
 
+    /// Forgets the draw of a declaration whose first decision was not given: the next one will be its first.
+    pub fn forget(&self, number: &DeclarationNumber) {
+        self.first.invalidate(&packed(number));
+    }
+
     /// The key of an epoch.
     pub fn key(&self, epoch: Epoch) -> EpochKey {
         self.secret.epoch_key(epoch)

@@ -198,6 +198,9 @@ impl Facilitation {
         if let Some(drawn) = &drawn
             && self.draws.is_disputed(drawn.epoch)
         {
+            if !repeated {
+                self.draws.forget(&declaration.number);
+            }
             return Err(DecideError::DrawDisputed(drawn.epoch));
         }
         let limit = drawn.and_then(|_| {

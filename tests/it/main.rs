@@ -33,6 +33,9 @@ mod decrees;
 /// The random draw: realized shares, and that nothing re-rolls.
 mod draws;
 
+/// The audit log: what is in it, and before what.
+mod audit;
+
 /// Realized rates: how seldom they cry wolf, how soon a breach is shown, and what is told of them.
 mod rates;
 
