@@ -3,8 +3,10 @@
 use std::{hint::black_box, time::Duration};
 
 use greenlane::{
+    audit::rates::{Observation, RateTable},
     domain::{Date, Freshness, Ppm, decision::InspectionBasis, identifier::EnterpriseId},
     facilitation::{Facilitation, Moment, Outcome, Simulation},
+    metrics::Metrics,
     policy::{
         Facts, Policy, decide,
         draw::{Draw, Drawn, Epoch, Subject},
@@ -94,6 +96,8 @@ pub(crate) const CASES: &[Case] = &[
     case("validate", "every rule of the contract", None, NoOrders, validate),
     case("convert", "outcome to message, and drop it", CLONE, NoOrders, convert),
     case("encode", "encode a DecideResponse", None, NoOrders, encode),
+    case("count", "count a logged decision: realized rates and metrics", None, NoOrders, |world| count(world, false)),
+    case("count-document", "drawn on a transport document of its own", None, NoOrders, |world| count(world, true)),
     case("answer", "bytes to bytes: all of these, a new declaration", None, NoOrders, answer),
 ];
 
@@ -321,6 +325,29 @@ fn encode(world: &mut World) -> Loop {
                 .encode(&mut buffer)
                 .expect("room enough");
             black_box(&buffer);
+        }
+    })
+}
+
+fn count(world: &mut World, on_documents: bool) -> Loop {
+    let facts = world.facts(Registered);
+    let outcomes = outcomes(world).into_iter().zip(&facts).map(|(outcome, facts)| {
+        let observation = Observation::made(&outcome, facts.declaration.customs_office);
+        (observation, outcome.decision.lane)
+    });
+    let outcomes: Vec<_> = outcomes.collect();
+    let (table, metrics) = (RateTable::default(), Metrics::default());
+    let mut draw = 0_u64;
+    Box::new(move |_, count| {
+        for at in 0..count {
+            let (mut observation, lane) = black_box(outcomes[at % SHAPES]);
+            if on_documents {
+                draw = draw.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                observation.consignment = Some(draw);
+            }
+            let tier = observation.cell.credit_tier;
+            metrics.decided(tier, lane, observation.basis, observation.selected);
+            table.count(&observation);
         }
     })
 }

@@ -4,15 +4,20 @@ use std::{path::PathBuf, sync::Arc};
 
 use rustix::system::uname;
 use tokio::{sync::watch, task::JoinSet};
+use tracing::error;
 
 use super::settings::{AuditDurability, AuditFailure, Settings};
 use crate::{
     audit::{
-        log::{AuditLog, Lane, OnFailure, record},
+        log::{AuditLog, Lane, OnFailure},
+        rates::RateTable,
+        remembered,
         segment::{MAX_NAME, ReplicaName},
         signing::SigningKey,
         writer::WriterSettings,
     },
+    facilitation::{Facilitation, REMEMBERED},
+    policy::PolicyBook,
     upstream::follower::{OrderChange, OrderListener},
     wire::{
         convert,
@@ -57,8 +62,8 @@ pub(super) struct Proof {
 }
 
 impl Proof {
-    /// Opens the log.
-    pub(super) fn open(settings: &Settings) -> anyhow::Result<Self> {
+    /// Opens the log; `book` are the policies in force.
+    pub(super) fn open(settings: &Settings, book: &PolicyBook) -> anyhow::Result<Self> {
         let audit = &settings.audit;
         let durable = match audit.durability {
             AuditDurability::Off => {
@@ -82,14 +87,12 @@ impl Proof {
             sync: durable,
         };
         let key = SigningKey::load_or_make(&signing_key_file(settings))?;
-        let opening = |replica: &str| {
-            vec![record(Entry::Opened(pb::LogOpened {
-                replica: replica.to_owned(),
-                program: env!("CARGO_PKG_VERSION").to_owned(),
-                public_key: key.public_key().to_vec(),
-            }))]
+        let opened = pb::LogOpened {
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            public_key: key.public_key().to_vec(),
+            ..pb::LogOpened::default()
         };
-        let log = AuditLog::open(writer, on_failure, opening, Box::new(drop))?;
+        let log = AuditLog::open(writer, on_failure, opened, activation(book), Box::new(drop))?;
         Ok(Self {
             log: Some(log),
             durable,
@@ -119,7 +122,7 @@ impl Proof {
         if let Some(log) = self.log
             && let Err(problem) = log.sync()
         {
-            tracing::error!(%problem, "the audit log could not be given to the disk at stop");
+            error!(%problem, "the audit log could not be given to the disk at stop");
         }
     }
 }
@@ -153,9 +156,42 @@ pub(super) fn logged_orders(log: Arc<AuditLog>) -> OrderListener {
     }))
 }
 
+/// Takes up what earlier runs knew from the log, before anything is decided: draws that declarations keep, and realized rates.
+pub(super) fn take_up(settings: &Settings, facilitation: &Facilitation, rates: &RateTable) {
+    let directory = directory(settings);
+    let remember = |number, drawn| facilitation.draws().remember(&number, drawn);
+    if let Err(problem) = remembered::draws(&directory, REMEMBERED, remember) {
+        error!(%problem, "the draws of earlier decisions are not remembered");
+    }
+    if let Err(problem) = rates.add_log(&directory) {
+        error!(%problem, "realized rates begin without what the audit log holds");
+    }
+}
+
 /// The name that a replica without a log goes by.
 pub(super) fn name_without_log(settings: &Settings) -> String {
     replica_name(&settings.audit.replica).to_string()
+}
+
+/// Policies as the log tells of them.
+pub(super) fn activation(book: &PolicyBook) -> pb::PolicyActivation {
+    let parameters = &book.parameters;
+    pb::PolicyActivation {
+        policies: book
+            .policies()
+            .iter()
+            .map(|policy| pb::PolicyDocument {
+                id: policy.id().to_owned(),
+                digest: policy.digest.clone(),
+                canonical: policy.canonical().to_owned(),
+            })
+            .collect(),
+        parameters: Some(pb::PolicyDocument {
+            id: String::new(),
+            digest: parameters.digest.clone(),
+            canonical: parameters.canonical().to_owned(),
+        }),
+    }
 }
 
 /// The name that a new log gets: the given one or the machine's, and a part that no other volume has.

@@ -106,13 +106,16 @@ impl App {
             drain: watch::Sender::new(false),
             rest: watch::Sender::new(false),
         };
-        let mut proof = Proof::open(settings).context("the audit log")?;
+        let mut proof = Proof::open(settings, &facilitation.policies()).context("the audit log")?;
         let window = AcceptanceWindow {
             ahead: settings.server.acceptance_max_ahead.get(),
             behind: settings.server.acceptance_max_behind.get(),
         };
         let committer = committer(settings, &proof, &facilitation, &metrics, window)?;
         let rates = Arc::new(RateTable::default());
+        if proof.log.is_some() {
+            audit::take_up(settings, &facilitation, &rates);
+        }
         let services = Services {
             facilitation: FacilitationRpc {
                 lane: Lane::new(None),
@@ -145,6 +148,7 @@ impl App {
                 interval,
                 Arc::clone(&facilitation),
                 files,
+                proof.log.clone(),
             ))
         });
         let log = proof.log.clone();

@@ -12,7 +12,9 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{error, info};
 
+use super::audit::activation;
 use crate::{
+    audit::log::AuditLog,
     domain::Date,
     facilitation::Facilitation,
     policy::{PolicyBook, book::BookError},
@@ -87,6 +89,8 @@ pub struct Reloader {
     interval: Duration,
     facilitation: Arc<Facilitation>,
     in_force: BTreeMap<String, String>,
+    /// Told of what comes in force, before it decides anything.
+    log: Option<Arc<AuditLog>>,
     last_error: Mutex<String>,
 }
 
@@ -97,12 +101,14 @@ impl Reloader {
         interval: Duration,
         facilitation: Arc<Facilitation>,
         in_force: BTreeMap<String, String>,
+        log: Option<Arc<AuditLog>>,
     ) -> Self {
         Self {
             directory,
             interval,
             facilitation,
             in_force,
+            log,
             last_error: Mutex::default(),
         }
     }
@@ -125,19 +131,32 @@ impl Reloader {
             }
             // Whole contents are compared: a few small files, and a change within one tick of the clock shows too.
             let files = read_files(Some(&self.directory)).ok();
-            if files != seen {
-                self.reload(files.as_ref());
+            if files != seen && self.reload(files.as_ref()) {
                 seen = files;
             }
         }
     }
 
-    fn reload(&self, files: Option<&BTreeMap<String, String>>) {
+    /// Puts files in force; false when they are to be tried again as they are.
+    fn reload(&self, files: Option<&BTreeMap<String, String>>) -> bool {
         let book = match files {
             Some(files) => PolicyBook::read(files).map_err(|error| error.to_string()),
             None => Err(format!("{} cannot be read", self.directory.display())),
         };
         let problem = match book {
+            Ok(book)
+                if self
+                    .log
+                    .as_ref()
+                    .is_some_and(|log| log.activate(activation(&book)).is_err()) =>
+            {
+                let problem = "the audit log cannot tell of them";
+                if self.last_error() != problem {
+                    error!(problem, "policies not in force yet");
+                }
+                *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = problem.to_owned();
+                return false;
+            }
             Ok(book) => {
                 info!(parameters = %book.parameters.digest, policies = book.policies().len(), "policies in force");
                 self.facilitation.replace_policies(book);
@@ -149,5 +168,6 @@ impl Reloader {
             }
         };
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        true
     }
 }

@@ -41,7 +41,7 @@ pub enum OnFailure {
 #[derive(Debug)]
 pub struct AuditLog {
     on_failure: OnFailure,
-    replica: String,
+    opened: pb::LogOpened,
     state: Mutex<State>,
     head: watch::Sender<Head>,
 }
@@ -62,19 +62,25 @@ struct Unlogged {
 }
 
 impl AuditLog {
-    /// Opens the log; `opening` gives, for the replica's name in it, the records with which this run and every segment begin.
+    /// Opens the log. This run and every segment begin with `opened`, to which the replica's name is added, and with the
+    /// policies in force.
     pub fn open(
         settings: WriterSettings,
         on_failure: OnFailure,
-        opening: impl FnOnce(&str) -> Vec<pb::AuditRecord>,
+        opened: pb::LogOpened,
+        activation: pb::PolicyActivation,
         take_full: TakeFull,
     ) -> Result<Arc<Self>, WriteError> {
         let mut writer = Writer::open(settings, take_full)?;
-        let opening = opening(writer.replica());
+        let opened = pb::LogOpened {
+            replica: writer.replica().to_owned(),
+            ..opened
+        };
+        let opening = opening(&opened, activation);
         writer.set_opening(opening.iter().map(pb::AuditRecord::encode_to_vec).collect());
         let log = Self {
             on_failure,
-            replica: writer.replica().to_owned(),
+            opened,
             head: watch::Sender::new(writer.head()),
             state: Mutex::new(State {
                 writer,
@@ -90,7 +96,7 @@ impl AuditLog {
 
     /// The replica's name in the log.
     pub fn replica(&self) -> &str {
-        &self.replica
+        &self.opened.replica
     }
 
     /// Where the log ends, whenever it has grown.
@@ -104,17 +110,18 @@ impl AuditLog {
         self.write(&mut self.state(), &mut group, &leaves)
     }
 
-    /// Puts other records at the beginning of segments, and appends `changed` as a group of its own.
-    pub fn reopen(
-        &self,
-        opening: &[pb::AuditRecord],
-        changed: &[pb::AuditRecord],
-    ) -> Result<u64, WriteError> {
+    /// Tells that policies come in force; segments begin with them from now on. To be called before they decide anything.
+    pub fn activate(&self, activation: pb::PolicyActivation) -> Result<u64, WriteError> {
+        let [opened, activation] = opening(&self.opened, activation);
+        let (mut group, leaves) = group_of(std::slice::from_ref(&activation));
         let mut state = self.state();
-        let encoded = opening.iter().map(pb::AuditRecord::encode_to_vec).collect();
-        state.writer.set_opening(encoded);
-        let (mut group, leaves) = group_of(changed);
-        self.write(&mut state, &mut group, &leaves)
+        let first = self.write(&mut state, &mut group, &leaves)?;
+        let records = [opened, activation]
+            .iter()
+            .map(pb::AuditRecord::encode_to_vec)
+            .collect();
+        state.writer.set_opening(records);
+        Ok(first)
     }
 
     /// Makes the disk have everything that was written.
@@ -183,6 +190,14 @@ impl AuditLog {
         // Nothing panics while it holds the lock; were it so, the writer would still cut what it had not finished.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn opening(opened: &pb::LogOpened, activation: pb::PolicyActivation) -> [pb::AuditRecord; 2] {
+    use pb::audit_record::Entry;
+    [
+        record(Entry::Opened(opened.clone())),
+        record(Entry::Activation(activation)),
+    ]
 }
 
 /// A record of now.

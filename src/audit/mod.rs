@@ -9,12 +9,16 @@
 //! **Invariants.** An answer leaves after the group with its record was written. Sequences are gap-free. A reader needs
 //! nothing but the segments: no registry, no running service.
 
+pub mod archive;
 pub mod draw;
 pub mod frame;
 pub mod log;
 pub mod rates;
 pub mod read;
 mod recover;
+pub mod remembered;
+pub mod replay;
+pub mod scan;
 pub mod segment;
 pub mod signing;
 pub mod writer;

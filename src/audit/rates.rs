@@ -13,11 +13,13 @@
 //! two.
 
 mod observation;
+mod rebuild;
 mod report;
 pub mod sequence;
 mod stored;
 
 pub use observation::Observation;
+pub use rebuild::{RATES, put_beside};
 pub use report::{QUARTER_ALPHA, Ratio, Report, Scope, breached, over_all_offices, ratio_to_regular, report};
 pub use stored::StoredError;
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Declarations whose first draw is remembered: the latest ones, so the cache evicts by recency and turns no newcomer away.
-const REMEMBERED: u64 = 1 << 18;
+pub const REMEMBERED: usize = 1 << 18;
 
 /// Why a text is no master secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -62,7 +62,7 @@ impl DrawKeys {
             keys: ArcSwap::default(),
             disputed: ArcSwap::default(),
             first: Cache::builder()
-                .max_capacity(REMEMBERED)
+                .max_capacity(REMEMBERED as u64)
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
         })
@@ -85,6 +85,16 @@ impl DrawKeys {
             drawn,
             repeated: false,
         }
+    }
+
+    /// Remembers the draw of a declaration that was decided in an earlier run, unless one is remembered already.
+    pub fn remember(&self, number: &DeclarationNumber, drawn: Drawn) {
+        self.first.entry(packed(number)).or_insert(drawn);
+    }
+
+    /// Forgets the draw of a declaration whose first decision was not given: the next one will be its first.
+    pub fn forget(&self, number: &DeclarationNumber) {
+        self.first.invalidate(&packed(number));
     }
 
     /// The key of an epoch.

@@ -3,7 +3,7 @@
 mod draws;
 mod simulate;
 
-pub use draws::{DrawKeys, Remembered, SecretError};
+pub use draws::{DrawKeys, REMEMBERED, Remembered, SecretError};
 pub use simulate::{Override, Simulation};
 
 use std::{
@@ -198,6 +198,9 @@ impl Facilitation {
         if let Some(drawn) = &drawn
             && self.draws.is_disputed(drawn.epoch)
         {
+            if !repeated {
+                self.draws.forget(&declaration.number);
+            }
             return Err(DecideError::DrawDisputed(drawn.epoch));
         }
         let limit = drawn.and_then(|_| {

@@ -162,6 +162,25 @@ mod tests {
     }
 
     #[test]
+    fn the_canonical_form_gives_the_same_policy_and_no_other_under_its_digest() {
+        let book = PolicyBook::embedded().expect("the shipped policies are good");
+        for policy in book.policies() {
+            let read = Policy::from_canonical(policy.canonical(), &policy.digest).expect("good");
+            assert_eq!(read, **policy);
+            let altered = policy.canonical().replace("800000", "800001");
+            assert_ne!(altered, policy.canonical());
+            assert!(matches!(
+                Policy::from_canonical(&altered, &policy.digest),
+                Err(PolicyError::Digest(_))
+            ));
+        }
+        let parameters = &book.parameters;
+        let read = Parameters::from_canonical(parameters.canonical(), &parameters.digest).expect("good");
+        assert_eq!(read, **parameters);
+        assert!(Parameters::from_canonical(parameters.canonical(), &"0".repeat(64)).is_err());
+    }
+
+    #[test]
     fn two_policies_for_the_same_day_are_refused() {
         let text = include_str!("decrees/cn-gacc-251.toml").replace("\"CN-GACC-251\"", "\"CN-GACC-251B\"");
         let files = BTreeMap::from([("mine.toml".to_owned(), text)]);

@@ -9,7 +9,7 @@ pub use document::{
 
 use thiserror::Error;
 
-use super::canonical_digest;
+use super::{WrongDigest, canonical, check_digest, digest_of};
 use crate::domain::{
     CreditTier, Direction, PartyRole, Ppm, TradeMode,
     decision::{DocumentReview, PriorityClass},
@@ -97,6 +97,7 @@ pub struct Policy {
     pub document: Document,
     /// SHA-256 of the canonical form, 64 lower-case hex digits.
     pub digest: String,
+    canonical: String,
     rows: [TierRow; CreditTier::COUNT],
     taken_as: [(CreditTier, String); CreditTier::COUNT],
     counted: u8,
@@ -111,6 +112,9 @@ pub enum PolicyError {
     /// It has no canonical form.
     #[error("canonical form: {0}")]
     Canonical(#[from] serde_json::Error),
+    /// Its canonical form is another one.
+    #[error("{0}")]
+    Digest(#[from] WrongDigest),
     /// It contradicts itself.
     #[error("{0}")]
     Content(String),
@@ -124,6 +128,22 @@ impl Policy {
 
     /// Compiles a document: every tier has a row or is taken for one that has.
     pub fn compile(document: Document) -> Result<Self, PolicyError> {
+        let canonical = canonical(&document)?;
+        Self::compile_as(document, canonical)
+    }
+
+    /// Reads a policy from its canonical form, as [`Self::canonical`] gave it, perhaps in another release.
+    pub fn from_canonical(canonical: &str, digest: &str) -> Result<Self, PolicyError> {
+        check_digest(canonical, digest)?;
+        Self::compile_as(serde_json::from_str(canonical)?, canonical.to_owned())
+    }
+
+    /// What the digest is of: compact JSON, the keys of every object in byte order.
+    pub fn canonical(&self) -> &str {
+        &self.canonical
+    }
+
+    fn compile_as(document: Document, canonical: String) -> Result<Self, PolicyError> {
         let content = |text: String| PolicyError::Content(format!("{}: {text}", document.id));
         if document.id.is_empty()
             || !document
@@ -163,7 +183,8 @@ impl Policy {
         }
         let too_many = |_| content("a policy has one row a tier".to_owned());
         Ok(Self {
-            digest: canonical_digest(&document)?,
+            digest: digest_of(&canonical),
+            canonical,
             rows: rows.try_into().map_err(|rows: Vec<_>| too_many(rows.len()))?,
             taken_as: taken_as.try_into().map_err(|rows: Vec<_>| too_many(rows.len()))?,
             counted: document

@@ -7,7 +7,7 @@ pub use document::{BaselineDocument, DisruptionDocument, Document, UpliftDocumen
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-use super::canonical_digest;
+use super::{WrongDigest, canonical, check_digest, digest_of};
 use crate::domain::{
     CreditTier, Direction, Ppm, TradeMode, TransportMode,
     declaration::Declaration,
@@ -22,6 +22,7 @@ pub struct Parameters {
     pub document: Document,
     /// SHA-256 of the canonical form, 64 lower-case hex digits.
     pub digest: String,
+    canonical: String,
     /// How long a decision is valid.
     pub valid_for: SignedDuration,
     /// Factor for shipments with a recognised foreign operator.
@@ -72,6 +73,9 @@ pub enum ParametersError {
     /// No canonical form.
     #[error("canonical form: {0}")]
     Canonical(#[from] serde_json::Error),
+    /// Its canonical form is another one.
+    #[error("{0}")]
+    Digest(#[from] WrongDigest),
     /// A value that is not admitted.
     #[error("{key}: {problem}")]
     Value {
@@ -90,6 +94,22 @@ impl Parameters {
 
     /// Compiles a document.
     pub fn compile(document: Document) -> Result<Self, ParametersError> {
+        let canonical = canonical(&document)?;
+        Self::compile_as(document, canonical)
+    }
+
+    /// Reads parameters from their canonical form, as [`Self::canonical`] gave it, perhaps in another release.
+    pub fn from_canonical(canonical: &str, digest: &str) -> Result<Self, ParametersError> {
+        check_digest(canonical, digest)?;
+        Self::compile_as(serde_json::from_str(canonical)?, canonical.to_owned())
+    }
+
+    /// What the digest is of: compact JSON, the keys of every object in byte order.
+    pub fn canonical(&self) -> &str {
+        &self.canonical
+    }
+
+    fn compile_as(document: Document, canonical: String) -> Result<Self, ParametersError> {
         let valid_for = humantime::parse_duration(&document.valid_for)
             .ok()
             .and_then(|duration| SignedDuration::try_from(duration).ok())
@@ -157,7 +177,8 @@ impl Parameters {
             });
         }
         Ok(Self {
-            digest: canonical_digest(&document)?,
+            digest: digest_of(&canonical),
+            canonical,
             valid_for,
             recognition_multiplier: document.recognition_multiplier_ppm,
             uplifts,

@@ -26,7 +26,7 @@ pub enum JsonError {
 static CONTRACT: LazyLock<Option<DescriptorPool>> =
     LazyLock::new(|| DescriptorPool::decode(pb::DESCRIPTORS).ok());
 
-fn descriptor(message: &str) -> Result<MessageDescriptor, JsonError> {
+pub(super) fn descriptor(message: &str) -> Result<MessageDescriptor, JsonError> {
     let found = CONTRACT
         .as_ref()
         .and_then(|pool| pool.get_message_by_name(&format!("greenlane.v1.{message}")));

@@ -6,6 +6,7 @@
 //! ```
 
 pub mod convert;
+pub mod difference;
 pub mod encode;
 mod fields;
 pub mod json;

@@ -2,9 +2,11 @@
 //! outcome; and the way back, for replay.
 
 mod entry;
+mod logged;
 mod read;
 
-pub use entry::{BadRecord, Entry, LoggedOutcome, LoggedPolicy, entry_of};
+pub use entry::{ACTIVATION, BadRecord, DECISION, Entry, LoggedOutcome, LoggedPolicy, entry_of};
+pub use logged::LoggedDecision;
 pub use read::LoggedFacts;
 
 use jiff::Timestamp;
@@ -42,7 +44,7 @@ pub fn decision(buffer: &mut Vec<u8>, record: &DecisionRecord<'_>) {
     let mut fields = Fields(buffer);
     fields.instant(1, record.recorded_at);
     // Every decision has more than 127 bytes, and few have more than 16383.
-    fields.sized_message(2, 2, |fields| {
+    fields.sized_message(DECISION, 2, |fields| {
         fields.embedded(1, record.request);
         fields.embedded(2, record.decision);
         fields.sized_message(3, 2, |fields| facts(fields, record.outcome));

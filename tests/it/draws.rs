@@ -174,6 +174,22 @@ fn a_transport_document_that_comes_later_does_not_draw_again() {
 }
 
 #[test]
+fn a_declaration_whose_decision_was_not_given_is_no_repetition() {
+    let day = "2026-11-20".parse().unwrap();
+    let keys = DrawKeys::from_hex(SECRET).unwrap();
+    each(8, 10, |declaration| {
+        let first = keys.draw(declaration, day);
+        keys.forget(&declaration.number);
+        assert_eq!(
+            keys.draw(declaration, day),
+            first,
+            "the same draw, and again the first"
+        );
+        assert!(keys.draw(declaration, day).repeated);
+    });
+}
+
+#[test]
 fn declarations_of_one_consignment_are_drawn_as_one() {
     let day = "2026-11-20".parse().unwrap();
     let keys = DrawKeys::from_hex(SECRET).unwrap();

@@ -21,6 +21,9 @@ mod properties;
 /// Answers and records as bytes: the same as their messages give, and read back without loss.
 mod records;
 
+/// Logged decisions decided again: what was decided is equal, one altered fact is not.
+mod replay;
+
 /// What any request whatsoever is answered with: a decision, or the fields that are wrong.
 mod requests;
 
@@ -29,6 +32,9 @@ mod decrees;
 
 /// The random draw: realized shares, and that nothing re-rolls.
 mod draws;
+
+/// The audit log: what is in it, and before what.
+mod audit;
 
 /// Realized rates: how seldom they cry wolf, how soon a breach is shown, and what is told of them.
 mod rates;

@@ -258,13 +258,25 @@ fn a_rate_thirty_percent_beyond_the_limit_is_shown_within_the_draws_that_are_sta
             CreditTier::AdvancedCertified,
             4_879,
             0.004_879 * 1.3,
-            [0, 0],
-            [0, 0],
+            [40_000, 85_000],
+            [90_000, 155_000],
         ),
-        (CreditTier::Certified, 12_200, 0.0122 * 1.3, [0, 0], [0, 0]),
+        (
+            CreditTier::Certified,
+            12_200,
+            0.0122 * 1.3,
+            [16_000, 34_000],
+            [36_000, 61_000],
+        ),
         // 30 % fewer than the law wants, and 30 % more that are not selected.
-        (CreditTier::Discredited, 800_000, 0.56, [0, 0], [0, 0]),
-        (CreditTier::Discredited, 800_000, 0.74, [0, 0], [0, 0]),
+        (CreditTier::Discredited, 800_000, 0.56, [70, 130], [140, 220]),
+        (
+            CreditTier::Discredited,
+            800_000,
+            0.74,
+            [850, 1_600],
+            [1_850, 3_000],
+        ),
     ];
     let mut beyond = Vec::new();
     for (tier, limit, rate, all_offices, office) in cases {

@@ -42,7 +42,7 @@ proptest! {
     fn what_is_read_from_a_record_decides_as_what_was_written(world in world()) {
         let world = plausible(world);
         let answered = Answered::of(&world);
-        let entry = Entry::read(entry_of(&answered.record).unwrap().unwrap()).unwrap();
+        let entry = Entry::read(entry_of(&answered.record).unwrap().unwrap().1).unwrap();
         let request = pb::DecideRequest::decode(entry.request).unwrap();
         let facts = pb::DecisionFacts::decode(entry.facts).unwrap();
         let logged = LoggedOutcome::decode(entry.decision).unwrap();

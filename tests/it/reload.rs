@@ -135,7 +135,13 @@ fn watched(directory: &Path) -> (Arc<Facilitation>, Arc<Reloader>) {
         DrawKeys::from_hex(SECRET).unwrap(),
     ));
     let interval = Duration::from_millis(5);
-    let reloader = Reloader::new(directory.to_owned(), interval, Arc::clone(&facilitation), files);
+    let reloader = Reloader::new(
+        directory.to_owned(),
+        interval,
+        Arc::clone(&facilitation),
+        files,
+        None,
+    );
     (facilitation, Arc::new(reloader))
 }
 

@@ -15,15 +15,16 @@ fn settings(directory: &Path) -> WriterSettings {
     }
 }
 
-fn opened(replica: &str) -> Vec<pb::AuditRecord> {
-    vec![record(pb::audit_record::Entry::Opened(pb::LogOpened {
-        replica: replica.to_owned(),
-        ..pb::LogOpened::default()
-    }))]
-}
-
 fn open(directory: &Path, on_failure: OnFailure) -> Arc<AuditLog> {
-    AuditLog::open(settings(directory), on_failure, opened, Box::new(drop)).expect("opened")
+    let (opened, activation) = (pb::LogOpened::default(), pb::PolicyActivation::default());
+    AuditLog::open(
+        settings(directory),
+        on_failure,
+        opened,
+        activation,
+        Box::new(drop),
+    )
+    .expect("opened")
 }
 
 fn decision(caller: &str) -> Vec<u8> {

@@ -119,9 +119,9 @@ pub fn breached(tier: CreditTier, counts: &Counts, scope: Scope) -> bool {
 }
 
 fn limit(tier: CreditTier, limits_ppm: u64, drawn: u64) -> Option<Ppm> {
-    let (sum, draws) = (u128::from(limits_ppm), u128::from(drawn));
+    let sum = u128::from(limits_ppm);
     let limit = match tier.cmp(&CreditTier::Regular) {
-        std::cmp::Ordering::Less => quotient(sum + draws.saturating_sub(1), drawn),
+        std::cmp::Ordering::Less => quotient(sum + u128::from(drawn.saturating_sub(1)), drawn),
         std::cmp::Ordering::Equal => return None,
         std::cmp::Ordering::Greater => quotient(sum, drawn),
     };

@@ -273,7 +273,7 @@ fn counts_survive_their_bytes_and_nothing_else_is_taken() {
 }
 
 /// A logged decision on a declaration of advanced certified parties.
-fn entry() -> pb::DecisionEntry {
+pub(super) fn entry() -> pb::DecisionEntry {
     let at = |seconds| prost_types::Timestamp { seconds, nanos: 0 };
     pb::DecisionEntry {
         request: Some(pb::DecideRequest {

@@ -6,7 +6,7 @@ use uuid::fmt::Hyphenated;
 use super::FacilitationRpc;
 use crate::{
     audit::{log::Appended, rates::Observation},
-    domain::decision::Lane,
+    domain::{decision::Lane, identifier::DeclarationNumber},
     facilitation::Moment,
     service::status::Refusal,
     wire::{encode, pb, record, validate::ValidRequest},
@@ -24,6 +24,7 @@ pub(super) struct Decided {
     appended: Appended,
     observation: Observation,
     lane: Lane,
+    number: DeclarationNumber,
     repeated: bool,
 }
 
@@ -35,9 +36,16 @@ impl FacilitationRpc {
             appended,
             observation,
             lane,
+            number,
             repeated,
         } = decided;
-        appended.await.map_err(|_| Refusal::NotLogged)?;
+        if appended.await.is_err() {
+            if !repeated {
+                // Asked again, it is not a repetition: the log does not hold it.
+                self.facilitation.draws().forget(&number);
+            }
+            return Err(Refusal::NotLogged);
+        }
         let Observation {
             cell,
             basis,
@@ -85,6 +93,7 @@ impl FacilitationRpc {
                     appended,
                     observation: Observation::made(&outcome, declaration.customs_office),
                     lane: outcome.decision.lane,
+                    number: declaration.number,
                     repeated: outcome.repeated,
                 }
             })?;

@@ -23,6 +23,11 @@ impl BadRecord {
     }
 }
 
+/// Number of the field `AuditRecord.decision`.
+pub const DECISION: u32 = 2;
+/// Number of the field `AuditRecord.activation`.
+pub const ACTIVATION: u32 = 4;
+
 /// An encoded `DecisionEntry` taken apart, its messages still bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Entry<'a> {
@@ -57,12 +62,14 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// The encoded `DecisionEntry` of an encoded `AuditRecord`; `None` when it is of another kind.
-pub fn entry_of(record: &[u8]) -> Result<Option<&[u8]>, BadRecord> {
+/// What an encoded `AuditRecord` is of: the number of the field that is set, such as [`DECISION`], and its message. `None`
+/// where it is of nothing.
+pub fn entry_of(record: &[u8]) -> Result<Option<(u32, &[u8])>, BadRecord> {
     let mut entry = None;
     each_field(record, |number, part| {
-        if number == 2 {
-            entry = part;
+        // The first field is the time.
+        if number > 1 {
+            entry = part.map(|part| (number, part));
         }
         Ok(())
     })?;

@@ -81,6 +81,7 @@ fn every_key_can_be_set_and_moves_its_own_row_only() {
             Form::Address => "127.0.0.1:9",
             Form::Duration => "5h",
             Form::Number { .. } => "77",
+            Form::Switch if entry.shown == "true" => "false",
             Form::Switch => "true",
             Form::Text | Form::Path => "elsewhere",
             Form::Choice(names) => names.last().unwrap(),
