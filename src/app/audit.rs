@@ -9,7 +9,7 @@ use tracing::error;
 use super::settings::{AuditDurability, AuditFailure, Settings};
 use crate::{
     audit::{
-        log::{AuditLog, Lane, OnFailure},
+        log::{AuditLog, Lane, OnFailure, record},
         rates::RateTable,
         remembered,
         segment::{MAX_NAME, ReplicaName},
@@ -151,7 +151,7 @@ pub(super) fn logged_orders(log: Arc<AuditLog>) -> OrderListener {
         };
         let records: Vec<_> = changes.iter().map(change).collect();
         if let Err(problem) = log.append(&records) {
-            tracing::error!(%problem, orders = records.len(), "the audit log does not tell of changed control orders");
+            error!(%problem, orders = records.len(), "the audit log does not tell of changed control orders");
         }
     }))
 }
