@@ -13,9 +13,8 @@ use jiff::Timestamp;
 
 use super::{
     frame::Hash,
-    seal::SealFault,
     signing::{self, SigningKey},
-    statement::{self, Lines},
+    statement::{self, Lines, StatementFault},
 };
 
 const TITLE: &str = "greenlane-audit-head-v1";
@@ -71,15 +70,10 @@ impl SignedHead {
     }
 
     /// What a head says, once it is known that the owner of the key says so.
-    pub fn check(text: &[u8], signature: &[u8], public_key: &Hash) -> Result<Self, SealFault> {
+    pub fn check(text: &[u8], signature: &[u8], public_key: &Hash) -> Result<Self, StatementFault> {
         let parsed = std::str::from_utf8(text).ok().and_then(Self::parse);
-        let head = parsed.ok_or(SealFault::Malformed)?;
-        if head.public_key != *public_key {
-            return Err(SealFault::OtherKey);
-        }
-        if !signing::verify(public_key, text, signature) {
-            return Err(SealFault::Signature);
-        }
+        let head = parsed.ok_or(StatementFault::Malformed)?;
+        statement::check(text, signature, &head.public_key, public_key)?;
         Ok(head)
     }
 }

@@ -43,10 +43,18 @@ impl Tree {
     }
 }
 
+impl Extend<Hash> for Tree {
+    fn extend<I: IntoIterator<Item = Hash>>(&mut self, leaves: I) {
+        for leaf in leaves {
+            self.push(leaf);
+        }
+    }
+}
+
 impl FromIterator<Hash> for Tree {
     fn from_iter<I: IntoIterator<Item = Hash>>(leaves: I) -> Self {
         let mut tree = Self::default();
-        leaves.into_iter().for_each(|leaf| tree.push(leaf));
+        tree.extend(leaves);
         tree
     }
 }

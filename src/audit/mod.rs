@@ -11,10 +11,20 @@
 
 pub mod draw;
 pub mod frame;
+pub mod head;
+pub mod index;
 pub mod log;
 pub mod rates;
+pub mod merkle;
+pub mod prove;
 pub mod read;
 mod recover;
+pub mod retention;
+pub mod seal;
+pub mod sealer;
 pub mod segment;
+pub mod sidecar;
 pub mod signing;
+pub mod statement;
+pub mod verify;
 pub mod writer;

@@ -29,19 +29,22 @@ use ring::digest::{Context, SHA256};
 use thiserror::Error;
 
 use super::{
-    FullSegment,
     frame::{Hash, finish},
     merkle::Tree,
     read::ReadError,
     sidecar,
-    signing::{self, SigningKey},
-    statement::{self, Lines},
+    signing::SigningKey,
+    statement::{self, Lines, StatementFault},
+    writer::FullSegment,
 };
 
 /// Extension of the text.
 pub const SEAL: &str = "seal";
 /// Extension of its signature.
 pub const SIGNATURE: &str = "sig";
+/// Extension of the leaf hashes that were sealed, 32 bytes each, in order. The root in the seal vouches for them; they tell
+/// which record of a damaged segment is the bad one, and make proofs without reading the segment.
+pub const LEAVES: &str = "leaves";
 
 const TITLE: &str = "greenlane-audit-seal-v1";
 
@@ -124,20 +127,6 @@ pub struct SignedSeal {
     pub signature: Vec<u8>,
 }
 
-/// Why a seal does not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum SealFault {
-    /// The text is no seal.
-    #[error("its seal is not in the form of a seal")]
-    Malformed,
-    /// It names another key than the one that is trusted.
-    #[error("its seal names another public key")]
-    OtherKey,
-    /// The signature is missing or another's.
-    #[error("the signature of its seal is not that of the public key")]
-    Signature,
-}
-
 impl SignedSeal {
     /// Reads the seal of a segment, given the segment's path; `None` when it has none.
     pub fn read(segment: &Path) -> io::Result<Option<Self>> {
@@ -154,14 +143,9 @@ impl SignedSeal {
     }
 
     /// What the seal says, once it is known that the owner of the key says so.
-    pub fn check(&self, public_key: &Hash) -> Result<Seal, SealFault> {
-        let seal = self.unverified().ok_or(SealFault::Malformed)?;
-        if seal.public_key != *public_key {
-            return Err(SealFault::OtherKey);
-        }
-        if !signing::verify(public_key, &self.text, &self.signature) {
-            return Err(SealFault::Signature);
-        }
+    pub fn check(&self, public_key: &Hash) -> Result<Seal, StatementFault> {
+        let seal = self.unverified().ok_or(StatementFault::Malformed)?;
+        statement::check(&self.text, &self.signature, &seal.public_key, public_key)?;
         Ok(seal)
     }
 
@@ -225,7 +209,8 @@ pub fn seal(
         .write(true)
         .open(path)
         .and_then(|file| file.set_len(full.length).and_then(|()| file.sync_all()))
-        // The text last: where it is, its signature is.
+        // The text last: where it is, the others are.
+        .and_then(|()| sidecar::write(&sidecar::path(path, LEAVES), full.leaves.as_flattened()))
         .and_then(|()| sidecar::write(&sidecar::path(path, SIGNATURE), &key.sign(text.as_bytes())))
         .and_then(|()| sidecar::write(&sidecar::path(path, SEAL), text.as_bytes()));
     match written {

@@ -6,15 +6,48 @@
 //! segment: 00000000000000000001
 //! ```
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 
-use super::frame::Hash;
+use thiserror::Error;
+
+use super::{frame::Hash, signing};
+
+/// Why a statement does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum StatementFault {
+    /// Its text is not in the form of such a statement.
+    #[error("its text is not in its form")]
+    Malformed,
+    /// It names another key than the one that is trusted.
+    #[error("it names another public key")]
+    OtherKey,
+    /// The signature is missing, or over something else, or by another key.
+    #[error("its signature is not one of the public key over it")]
+    Signature,
+}
+
+/// Checks that a text, which says it is signed by `named`, is signed by the key that is trusted.
+pub(super) fn check(
+    text: &[u8],
+    signature: &[u8],
+    named: &Hash,
+    trusted: &Hash,
+) -> Result<(), StatementFault> {
+    if named != trusted {
+        return Err(StatementFault::OtherKey);
+    }
+    if !signing::verify(trusted, text, signature) {
+        return Err(StatementFault::Signature);
+    }
+    Ok(())
+}
 
 /// A statement as it is written: the title, then `name: value` lines in order.
 pub(super) fn write(title: &str, fields: &[(&str, &dyn Display)]) -> String {
     let mut text = format!("{title}\n");
     for (name, value) in fields {
-        text.push_str(&format!("{name}: {value}\n"));
+        // A text takes everything.
+        let _written = writeln!(text, "{name}: {value}");
     }
     text
 }
