@@ -139,7 +139,7 @@ impl<'a> Linking<'a> {
 
     fn segment(
         &mut self,
-        examined: Examined,
+        mut examined: Examined,
         at: usize,
         last: bool,
         must_be_sealed: bool,
@@ -162,7 +162,7 @@ impl<'a> Linking<'a> {
         }
         let seal = match self.seal_of(first, &examined.path)? {
             Sealed::By(seal) => {
-                self.compare(&examined, &seal)?;
+                self.compare(&mut examined, &seal)?;
                 Some(seal)
             }
             Sealed::Not if must_be_sealed => {
@@ -238,7 +238,7 @@ impl<'a> Linking<'a> {
     }
 
     /// Holds a segment against its seal. Where they differ, the leaves that were sealed tell the first bad record.
-    fn compare(&mut self, examined: &Examined, seal: &Seal) -> Result<(), ReadError> {
+    fn compare(&mut self, examined: &mut Examined, seal: &Seal) -> Result<(), ReadError> {
         let header = examined.header.as_ref();
         let differs = [
             (
@@ -273,7 +273,17 @@ impl<'a> Linking<'a> {
         };
         match difference {
             Some((sequence, offset)) => {
-                self.fault(sequence, sequence.saturating_add(1), first, offset, What::Record);
+                // A fault that was known to be somewhere in a group is known to be here.
+                let mut told = false;
+                for fault in &mut examined.faults {
+                    if (fault.sequence..=fault.last_sequence).contains(&sequence) {
+                        (fault.sequence, fault.offset) = (sequence, offset);
+                        told = true;
+                    }
+                }
+                if !told {
+                    self.fault(sequence, sequence.saturating_add(1), first, offset, What::Record);
+                }
             }
             // Something beside the records; or it can only be told that it is somewhere in the segment.
             None if examined.faults.is_empty() => {

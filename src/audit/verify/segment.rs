@@ -161,12 +161,12 @@ impl Examining<'_> {
         }
         let count = leaves.len() as u64;
         if count != u64::from(group.header.records) {
-            self.fault(first, group.offset, What::Count);
+            self.fault_to(first, group.header.next_sequence(), group.offset, What::Count);
         }
         if let Some(chain) = &self.chain
             && group.header.chain_after(chain, &leaves) != group.header.chain
         {
-            self.fault(first, group.offset, What::Chain);
+            self.fault_to(first, group.header.next_sequence(), group.offset, What::Chain);
         }
         self.chain = Some(group.header.chain);
         let next_sequence = group.header.next_sequence();
