@@ -8,7 +8,10 @@ use tokio::{sync::watch, task::JoinSet};
 use super::settings::{AuditDurability, AuditFailure, Settings};
 use crate::{
     audit::{
+        index::SegmentIndex,
         log::{AuditLog, Lane, OnFailure, record},
+        seal::SealedSegment,
+        sealer::Sealer,
         segment::{MAX_NAME, ReplicaName},
         signing::SigningKey,
         writer::WriterSettings,
@@ -50,6 +53,7 @@ pub(super) struct Proof {
     durable: bool,
     /// Lanes whose groups a thread of their own writes.
     lanes: Vec<Lane>,
+    sealer: Option<Sealer>,
 }
 
 impl Proof {
@@ -62,6 +66,7 @@ impl Proof {
                     log: None,
                     durable: false,
                     lanes: Vec::new(),
+                    sealer: None,
                 });
             }
             AuditDurability::Process => false,
@@ -77,7 +82,8 @@ impl Proof {
             segment_bytes: audit.segment_bytes.max(MIN_SEGMENT_BYTES),
             sync: durable,
         };
-        let key = SigningKey::load_or_make(&signing_key_file(settings))?;
+        let key = Arc::new(SigningKey::load_or_make(&signing_key_file(settings))?);
+        let sealer = Sealer::spawn(writer.directory.clone(), Arc::clone(&key), Box::new(add_sidecars))?;
         let opening = |replica: &str| {
             vec![record(Entry::Opened(pb::LogOpened {
                 replica: replica.to_owned(),
@@ -85,11 +91,13 @@ impl Proof {
                 public_key: key.public_key().to_vec(),
             }))]
         };
-        let log = AuditLog::open(writer, on_failure, opening, Box::new(drop))?;
+        let log = AuditLog::open(writer, on_failure, opening, sealer.take_full())?;
+        sealer.catch_up(log.head().borrow().segment);
         Ok(Self {
             log: Some(log),
             durable,
             lanes: Vec::new(),
+            sealer: Some(sealer),
         })
     }
 
@@ -117,6 +125,17 @@ impl Proof {
         {
             tracing::error!(%problem, "the audit log could not be given to the disk at stop");
         }
+        if let Some(sealer) = self.sealer {
+            sealer.end();
+        }
+    }
+}
+
+/// What is put beside a segment once it is sealed.
+fn add_sidecars(sealed: &SealedSegment) {
+    // Without one, a query makes it.
+    if let Err(problem) = SegmentIndex::open_or_build(&sealed.path) {
+        tracing::warn!(%problem, "an audit segment could not be indexed");
     }
 }
 

@@ -18,6 +18,7 @@
 //! A table is blocks of 256 entries, each with its CRC-32 behind it: a look-up reads and checks a few blocks.
 
 mod build;
+mod record;
 mod table;
 
 use std::{
@@ -55,18 +56,31 @@ pub enum Key<'a> {
     TransportDocument(&'a str),
 }
 
+/// What a key is, by the number that goes into its hash.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Decision = 1,
+    Declaration = 2,
+    Enterprise = 3,
+    TransportDocument = 4,
+}
+
 impl Key<'_> {
-    /// FNV-1a of the kind and the text: the same in every version of the program.
     fn hash(&self) -> u64 {
         let (kind, text) = match *self {
-            Self::Decision(text) => (1, text),
-            Self::Declaration(text) => (2, text),
-            Self::Enterprise(text) => (3, text),
-            Self::TransportDocument(text) => (4, text),
+            Self::Decision(text) => (Kind::Decision, text),
+            Self::Declaration(text) => (Kind::Declaration, text),
+            Self::Enterprise(text) => (Kind::Enterprise, text),
+            Self::TransportDocument(text) => (Kind::TransportDocument, text),
         };
-        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        text.bytes().fold(step(0xcbf2_9ce4_8422_2325, kind), step)
+        hash(kind, text.as_bytes())
     }
+}
+
+/// FNV-1a of the kind and the text: the same in every version of the program.
+fn hash(kind: Kind, text: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    text.iter().fold(step(0xcbf2_9ce4_8422_2325, &(kind as u8)), step)
 }
 
 /// What a segment holds, in short.

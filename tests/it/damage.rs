@@ -555,3 +555,35 @@ fn seals_name_the_seal_before() {
         before = signed.digest();
     }
 }
+
+#[test]
+fn a_restart_goes_on_behind_a_damaged_segment_and_leaves_it_as_it_is() {
+    let log = log();
+    let (sequence, path) = log.segments().pop().unwrap();
+    let whole = fs::read(&path).unwrap();
+    let groups = groups_of(&path);
+    // Its header; the header of a group; a record.
+    for byte in [20, groups[0].start + 30, groups[0].end - 3] {
+        let mut log = log.copy();
+        let path = log.path().join(path.file_name().unwrap());
+        let mut damaged = whole.clone();
+        damaged[byte] ^= 4;
+        fs::write(&path, &damaged).unwrap();
+        let before = log.head.sequence;
+        log.append(100..103, SEGMENT);
+        assert_eq!(
+            fs::read(&path).unwrap()[..damaged.len()],
+            damaged,
+            "byte {byte}: nothing is lost of it"
+        );
+        assert_eq!(log.segments().last().unwrap().0, before + 1, "byte {byte}");
+        let report = log.verify();
+        assert_eq!(
+            (first(&report).segment, first(&report).sequence),
+            (sequence, sequence),
+            "{:?}",
+            report.faults
+        );
+        assert_eq!(report.last_sequence, log.head.sequence);
+    }
+}

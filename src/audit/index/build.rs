@@ -4,11 +4,12 @@ use std::{collections::BTreeSet, path::Path};
 
 use prost::Message as _;
 
-use super::{HEAD, KEY, Key, MAGIC, Place, RECORD, Summary, lane_bit, table};
-use crate::{
-    audit::read::{ReadError, SegmentReader},
-    wire::pb::{self, audit_record::Entry, party::Identifier},
+use super::{
+    HEAD, KEY, MAGIC, Place, RECORD, Summary, lane_bit,
+    record::{Decision, DecisionEntry, Record},
+    table,
 };
+use crate::audit::read::{ReadError, SegmentReader};
 
 /// The bytes of the index of a segment.
 pub(super) fn index_of(segment: &Path) -> Result<Vec<u8>, ReadError> {
@@ -16,7 +17,7 @@ pub(super) fn index_of(segment: &Path) -> Result<Vec<u8>, ReadError> {
     let mut building = Building::default();
     while let Some(group) = reader.next_group()? {
         for (in_group, (_, record)) in (0..).zip(group.records()) {
-            let record = record.and_then(|bytes| pb::AuditRecord::decode(bytes).ok());
+            let record = record.and_then(|bytes| Record::decode(bytes).ok());
             building.add(group.offset, in_group, record.as_ref());
         }
     }
@@ -33,7 +34,7 @@ struct Building {
 
 impl Building {
     /// Adds the next record; one that is none takes its place all the same.
-    fn add(&mut self, group_offset: u64, in_group: u32, record: Option<&pb::AuditRecord>) {
+    fn add(&mut self, group_offset: u64, in_group: u32, record: Option<&Record>) {
         let number = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
         let mut place = Place {
             group_offset,
@@ -42,14 +43,14 @@ impl Building {
         };
         if let Some(record) = record {
             place.at = record.recorded_at.as_ref().map_or(0, nanoseconds);
-            place.kind = record.entry.as_ref().map_or(0, kind);
-            if let Some(Entry::Decision(entry)) = &record.entry
+            place.kind = record.kind();
+            if let Some(entry) = &record.decision
                 && let Some(decision) = &entry.decision
             {
                 self.summarize(&mut place, entry, decision);
             }
             let mut hashes = Vec::new();
-            keys(record, |key| hashes.push(key.hash()));
+            record.keys(|hash| hashes.push(hash));
             hashes.sort_unstable();
             hashes.dedup();
             self.keys.extend(hashes.into_iter().map(|hash| (hash, number)));
@@ -57,13 +58,13 @@ impl Building {
         self.records.push(place.to_bytes());
     }
 
-    fn summarize(&mut self, place: &mut Place, entry: &pb::DecisionEntry, decision: &pb::Decision) {
+    fn summarize(&mut self, place: &mut Place, entry: &DecisionEntry, decision: &Decision) {
         place.at = decision.decided_at.as_ref().map_or(place.at, nanoseconds);
         place.lane = u8::try_from(decision.lane).unwrap_or_default();
-        let office = entry
-            .request
-            .as_ref()
-            .and_then(|request| request.customs_office.parse().ok());
+        let office = entry.request.as_ref().and_then(|request| {
+            let digits = std::str::from_utf8(&request.customs_office).ok()?;
+            digits.parse().ok()
+        });
         place.office = office.unwrap_or_default();
         let (earliest, latest) = self.summary.decided.unwrap_or((place.at, place.at));
         self.summary.decided = Some((earliest.min(place.at), latest.max(place.at)));
@@ -100,76 +101,6 @@ fn key_entry((hash, record): &(u64, u32)) -> [u8; KEY] {
     entry[..8].copy_from_slice(&hash.to_le_bytes());
     entry[8..].copy_from_slice(&record.to_le_bytes());
     entry
-}
-
-/// The number of an entry's field in `AuditRecord`.
-fn kind(entry: &Entry) -> u8 {
-    match entry {
-        Entry::Decision(_) => 2,
-        Entry::Opened(_) => 3,
-        Entry::Activation(_) => 4,
-        Entry::OrderChange(_) => 5,
-        Entry::Inspection(_) => 6,
-        Entry::Unlogged(_) => 7,
-        Entry::Commitment(_) => 8,
-    }
-}
-
-/// Gives every key that a record names; some more than once.
-fn keys<'a>(record: &'a pb::AuditRecord, mut give: impl FnMut(Key<'a>)) {
-    let mut give = |key: fn(&'a str) -> Key<'a>, text: &'a str| {
-        if !text.is_empty() {
-            give(key(text));
-        }
-    };
-    match &record.entry {
-        Some(Entry::Decision(entry)) => {
-            if let Some(decision) = &entry.decision {
-                give(Key::Decision, &decision.decision_id);
-                give(Key::Declaration, &decision.declaration_number);
-                for party in &decision.parties {
-                    // As sent, normalised, and the customs code that it leads to.
-                    give(Key::Enterprise, &party.enterprise_id);
-                    give(Key::Enterprise, &party.customs_code);
-                }
-            }
-            if let Some(request) = &entry.request {
-                give(Key::TransportDocument, &request.transport_document_number);
-                for party in &request.parties {
-                    let Some(
-                        Identifier::CustomsCode(sent)
-                        | Identifier::SocialCreditCode(sent)
-                        | Identifier::AeoCode(sent),
-                    ) = &party.identifier
-                    else {
-                        continue;
-                    };
-                    give(Key::Enterprise, sent);
-                }
-            }
-            for party in entry.facts.iter().flat_map(|facts| &facts.parties) {
-                if let Some(enterprise) = &party.enterprise {
-                    give(Key::Enterprise, &enterprise.customs_code);
-                    give(Key::Enterprise, &enterprise.social_credit_code);
-                }
-                if let Some(operator) = &party.operator {
-                    give(Key::Enterprise, &operator.aeo_code);
-                }
-            }
-        }
-        Some(Entry::Inspection(entry)) => {
-            give(Key::Decision, &entry.decision_id);
-            give(Key::Declaration, &entry.declaration_number);
-        }
-        Some(
-            Entry::Opened(_)
-            | Entry::Activation(_)
-            | Entry::OrderChange(_)
-            | Entry::Unlogged(_)
-            | Entry::Commitment(_),
-        )
-        | None => {}
-    }
 }
 
 fn nanoseconds(at: &prost_types::Timestamp) -> i64 {
