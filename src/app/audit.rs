@@ -9,9 +9,12 @@ use tracing::error;
 use super::settings::{AuditDurability, AuditFailure, Settings};
 use crate::{
     audit::{
+        index::SegmentIndex,
         log::{AuditLog, Lane, OnFailure},
         rates::RateTable,
         remembered,
+        seal::SealedSegment,
+        sealer::Sealer,
         segment::{MAX_NAME, ReplicaName},
         signing::SigningKey,
         writer::WriterSettings,
@@ -55,6 +58,7 @@ pub(super) struct Proof {
     durable: bool,
     /// Lanes whose groups a thread of their own writes.
     lanes: Vec<Lane>,
+    sealer: Option<Sealer>,
 }
 
 impl Proof {
@@ -67,6 +71,7 @@ impl Proof {
                     log: None,
                     durable: false,
                     lanes: Vec::new(),
+                    sealer: None,
                 });
             }
             AuditDurability::Process => false,
@@ -82,17 +87,20 @@ impl Proof {
             segment_bytes: audit.segment_bytes.max(MIN_SEGMENT_BYTES),
             sync: durable,
         };
-        let key = SigningKey::load_or_make(&signing_key_file(settings))?;
+        let key = Arc::new(SigningKey::load_or_make(&signing_key_file(settings))?);
+        let sealer = Sealer::spawn(writer.directory.clone(), Arc::clone(&key), Box::new(add_sidecars))?;
         let opened = pb::LogOpened {
             program: env!("CARGO_PKG_VERSION").to_owned(),
             public_key: key.public_key().to_vec(),
             ..pb::LogOpened::default()
         };
-        let log = AuditLog::open(writer, on_failure, opened, activation(book), Box::new(drop))?;
+        let log = AuditLog::open(writer, on_failure, opened, activation(book), sealer.take_full())?;
+        sealer.catch_up(log.head().borrow().segment);
         Ok(Self {
             log: Some(log),
             durable,
             lanes: Vec::new(),
+            sealer: Some(sealer),
         })
     }
 
@@ -120,6 +128,17 @@ impl Proof {
         {
             error!(%problem, "the audit log could not be given to the disk at stop");
         }
+        if let Some(sealer) = self.sealer {
+            sealer.end();
+        }
+    }
+}
+
+/// What is put beside a segment once it is sealed.
+fn add_sidecars(sealed: &SealedSegment) {
+    // Without one, a query makes it.
+    if let Err(problem) = SegmentIndex::open_or_build(&sealed.path) {
+        tracing::warn!(%problem, "an audit segment could not be indexed");
     }
 }
 

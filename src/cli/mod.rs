@@ -1,5 +1,6 @@
 //! The command line: one file a command, each a thin client of the library or of the gRPC API.
 
+mod audit;
 mod client;
 mod completions;
 mod decide;
@@ -69,6 +70,7 @@ enum Command {
     Policy(policy::Policy),
     Snapshot(snapshot::Snapshot),
     Draw(draw::Draw),
+    Audit(audit::Audit),
     Relay(relay::Relay),
     Completions(completions::Completions),
     Decide(Box<decide::Decide>),
@@ -105,6 +107,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Policy(command) => command.run(&context),
         Command::Snapshot(command) => command.run(&context),
         Command::Draw(command) => command.run(&context),
+        Command::Audit(command) => command.run(&context),
         Command::Relay(command) => command.run(&context),
         Command::Completions(command) => command.run(&context),
         Command::Decide(command) => command.run(&context),
