@@ -10,7 +10,7 @@ use std::{
     os::unix::fs::FileExt as _,
     path::PathBuf,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -46,7 +46,7 @@ pub(super) struct LocalLog {
     /// Where it ends, while it is written.
     head: Option<watch::Receiver<Head>>,
     /// The segment that is being written.
-    growing: Mutex<Option<(u64, Scanned)>>,
+    growing: Mutex<Option<(u64, Arc<Scanned>)>>,
 }
 
 /// Behind which place of this log a list begins.
@@ -134,10 +134,36 @@ impl<'a> Wanted<'a> {
 }
 
 /// A segment, ready to be searched.
+#[derive(Debug)]
 enum Searched {
     Indexed(SegmentIndex),
-    Scanned(Scanned),
-    Growing,
+    Scanned(Arc<Scanned>),
+}
+
+impl Searched {
+    /// When its first and its last decision were made; `None` without any.
+    fn decided(&self) -> Option<(i64, i64)> {
+        match self {
+            Self::Indexed(index) => index.summary.decided,
+            Self::Scanned(scanned) => scanned.decided(),
+        }
+    }
+
+    /// Gives what may be wanted.
+    fn candidates(
+        &self,
+        wanted: &Wanted<'_>,
+        segment: usize,
+        give: &mut dyn FnMut(Candidate),
+    ) -> Result<(), QueryError> {
+        match self {
+            Self::Indexed(index) => in_index(index, wanted, segment, give),
+            Self::Scanned(scanned) => {
+                scanned.candidates(wanted, segment, give);
+                Ok(())
+            }
+        }
+    }
 }
 
 impl LocalLog {
@@ -169,7 +195,7 @@ impl LocalLog {
         let mut opened = Vec::new();
         for (index, (first, path)) in segments.iter().enumerate() {
             let searched = self.open(*first, path, given_up)?;
-            if let Some(decided) = self.decided(&searched) {
+            if let Some(decided) = searched.decided() {
                 opened.push((decided, index, searched));
             }
         }
@@ -188,7 +214,7 @@ impl LocalLog {
                 if full && nearest.peek().is_some_and(|last: &Candidate| last.at < *earliest) {
                     break;
                 }
-                self.candidates(&wanted, *index, segments[*index].0, searched, &mut |candidate| {
+                searched.candidates(&wanted, *index, &mut |candidate| {
                     nearest.push(candidate);
                     if nearest.len() > most {
                         nearest.pop();
@@ -203,8 +229,8 @@ impl LocalLog {
                     at: candidate.at,
                     sequence: candidate.sequence,
                 });
-                let (first, path) = &segments[candidate.segment];
-                let record = reader.read(*first, path, &candidate)?;
+                let (_, path) = &segments[candidate.segment];
+                let record = reader.read(path, &candidate)?;
                 let passes = decision::of_record(&record).is_some_and(|entry| decision::passes(filter, &entry));
                 if passes {
                     bytes += record.len();
@@ -238,7 +264,7 @@ impl LocalLog {
         for (first, path) in self.segments()?.iter().rev() {
             check(given_up)?;
             let searched = self.open(*first, path, given_up)?;
-            let Some((_, latest)) = self.decided(&searched) else {
+            let Some((_, latest)) = searched.decided() else {
                 continue;
             };
             // Clocks may be set back: an older segment may hold a later decision.
@@ -246,11 +272,11 @@ impl LocalLog {
                 continue;
             }
             let mut candidates = Vec::new();
-            self.candidates(&wanted, 0, *first, &searched, &mut |candidate| candidates.push(candidate))?;
+            searched.candidates(&wanted, 0, &mut |candidate| candidates.push(candidate))?;
             candidates.sort_unstable();
             let mut reader = Records::default();
             for candidate in candidates.iter().rev() {
-                let record = reader.read(*first, path, candidate)?;
+                let record = reader.read(path, candidate)?;
                 if accept(&record) {
                     let found = self.found(candidate, record);
                     if best.as_ref().is_none_or(|best| found.key > best.key) {
@@ -284,7 +310,7 @@ impl LocalLog {
         for (first, path) in self.segments()?.iter().rev() {
             check(given_up)?;
             let searched = self.open(*first, path, given_up)?;
-            let Some((earliest, latest)) = self.decided(&searched) else {
+            let Some((earliest, latest)) = searched.decided() else {
                 continue;
             };
             // Ids have milliseconds.
@@ -293,10 +319,10 @@ impl LocalLog {
                 continue;
             }
             let mut candidates = Vec::new();
-            self.candidates(&wanted, 0, *first, &searched, &mut |candidate| candidates.push(candidate))?;
+            searched.candidates(&wanted, 0, &mut |candidate| candidates.push(candidate))?;
             let mut reader = Records::default();
             for candidate in candidates {
-                let record = reader.read(*first, path, &candidate)?;
+                let record = reader.read(path, &candidate)?;
                 let entry = decision::of_record(&record).and_then(|entry| entry.decision);
                 if entry.is_some_and(|entry| entry.decision_id == text) {
                     return Ok(Some(self.found(&candidate, record)));
@@ -326,56 +352,20 @@ impl LocalLog {
         let written = self.head.as_ref().map(|head| *head.borrow());
         let is_growing = written.is_some_and(|head| head.segment == first);
         let until = written.filter(|_| is_growing).map(|head| head.offset);
-        let mut growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
         if !is_growing {
             let mut scanned = Scanned::default();
             scanned.go_on(path, until)?;
-            return Ok(Searched::Scanned(scanned));
+            return Ok(Searched::Scanned(Arc::new(scanned)));
         }
+        let mut growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut scanned = match growing.take() {
             Some((own, scanned)) if own == first => scanned,
-            _ => Scanned::default(),
+            _ => Arc::default(),
         };
-        scanned.go_on(path, until)?;
-        *growing = Some((first, scanned));
-        Ok(Searched::Growing)
-    }
-
-    /// When its first and its last decision were made; `None` without any.
-    fn decided(&self, searched: &Searched) -> Option<(i64, i64)> {
-        match searched {
-            Searched::Indexed(index) => index.summary.decided,
-            Searched::Scanned(scanned) => scanned.decided(),
-            Searched::Growing => {
-                let growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
-                growing.as_ref().and_then(|(_, scanned)| scanned.decided())
-            }
-        }
-    }
-
-    fn candidates(
-        &self,
-        wanted: &Wanted<'_>,
-        segment: usize,
-        first: u64,
-        searched: &Searched,
-        give: &mut dyn FnMut(Candidate),
-    ) -> Result<(), QueryError> {
-        match searched {
-            Searched::Indexed(index) => in_index(index, wanted, segment, give),
-            Searched::Scanned(scanned) => {
-                scanned.candidates(wanted, segment, give);
-                Ok(())
-            }
-            Searched::Growing => {
-                let growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some((own, scanned)) = growing.as_ref().filter(|(own, _)| *own == first) {
-                    debug_assert_eq!(*own, first);
-                    scanned.candidates(wanted, segment, give);
-                }
-                Ok(())
-            }
-        }
+        // Copied only where another search is under way.
+        Arc::make_mut(&mut scanned).go_on(path, until)?;
+        *growing = Some((first, Arc::clone(&scanned)));
+        Ok(Searched::Scanned(scanned))
     }
 
     fn found(&self, candidate: &Candidate, record: Bytes) -> FoundRecord {
@@ -443,7 +433,7 @@ struct Records {
 }
 
 impl Records {
-    fn read(&mut self, first: u64, path: &PathBuf, candidate: &Candidate) -> Result<Bytes, QueryError> {
+    fn read(&mut self, path: &PathBuf, candidate: &Candidate) -> Result<Bytes, QueryError> {
         let io = |error| ReadError::Io {
             path: path.clone(),
             error,
@@ -463,7 +453,6 @@ impl Records {
                 let group = match self.group.take() {
                     Some((own, group)) if own == *path && group.offset == offset => group,
                     _ => {
-                        debug_assert!(candidate.sequence >= first);
                         let begins = candidate.sequence.saturating_sub(number.into());
                         let group = SegmentReader::open(path)?.at(offset, begins).next_group()?;
                         group.ok_or_else(|| ReadError::Damaged {

@@ -14,7 +14,7 @@ use crate::audit::{
 };
 
 /// The decisions of a segment, as far as it was scanned.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Scanned {
     /// Where the scan goes on: a group's place and its first record; `None` at the beginning.
     at: Option<(u64, u64)>,
@@ -22,7 +22,7 @@ pub(super) struct Scanned {
     decisions: Vec<Scan>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Scan {
     at: i64,
     sequence: u64,
