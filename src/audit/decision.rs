@@ -73,7 +73,10 @@ pub fn passes(filter: &DecisionFilter, entry: &pb::DecisionEntry) -> bool {
     };
     filter.decided_from.is_none_or(|from| at >= from)
         && filter.decided_to.is_none_or(|to| at < to)
-        && is(&filter.customs_office, request.map(|request| request.customs_office.as_str()))
+        && is(
+            &filter.customs_office,
+            request.map(|request| request.customs_office.as_str()),
+        )
         && is(
             &filter.declaration_number,
             decision.map(|decision| decision.declaration_number.as_str()),

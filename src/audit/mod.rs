@@ -18,6 +18,7 @@ pub mod index;
 pub mod log;
 pub mod merkle;
 pub mod prove;
+pub mod query;
 pub mod rates;
 pub mod read;
 mod recover;

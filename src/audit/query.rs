@@ -29,9 +29,7 @@ use tokio::sync::{Semaphore, watch};
 use self::local::{After, LocalLog};
 use super::{decision, index::IndexError, read::ReadError, writer::Head};
 use crate::{
-    upstream::archive::{
-        ArchiveReader, Bound, DecisionFilter, DecisionKey, FoundRecord, UpstreamError,
-    },
+    upstream::archive::{ArchiveReader, Bound, DecisionFilter, DecisionKey, FoundRecord, UpstreamError},
     wire::pb,
 };
 
@@ -114,7 +112,11 @@ pub struct OwnLog {
 impl Decisions {
     /// Looks up in the own log, if there is one, and in the archive, if one can be searched; `shipped_to` tells the last own
     /// record that it has.
-    pub fn new(log: Option<OwnLog>, archive: Option<ArchiveReader>, shipped_to: watch::Receiver<u64>) -> Self {
+    pub fn new(
+        log: Option<OwnLog>,
+        archive: Option<ArchiveReader>,
+        shipped_to: watch::Receiver<u64>,
+    ) -> Self {
         Self {
             local: log.map(|log| Arc::new(LocalLog::new(log.directory, log.replica, Some(log.head)))),
             archive: archive.filter(|archive| matches!(archive, ArchiveReader::Postgres(_))),

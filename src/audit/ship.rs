@@ -21,7 +21,13 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 use self::tail::Tail;
-use super::{decision, read::ReadError, segment, writer::Head};
+use super::{
+    decision,
+    read::ReadError,
+    seal::{SEAL, SIGNATURE},
+    segment,
+    writer::Head,
+};
 use crate::{
     metrics::Metrics,
     upstream::archive::{Archive, HeadTaken, Progress, SignedText, UpstreamError},
@@ -37,9 +43,6 @@ const LAG: u64 = 100_000;
 const LAST_FLUSH: Duration = Duration::from_secs(5);
 /// Waits between two tries: from here, doubling, to there.
 const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-const SEAL: &str = "seal";
-const SIGNATURE: &str = "sig";
 
 /// Makes the signed text of a head.
 pub type SignHead = Box<dyn Fn(&Head) -> SignedText + Send>;
@@ -140,7 +143,11 @@ impl Shipper {
                 warn!(%problem, "audit log not shipped; trying again");
             }
             // Whoever worked for a while begins anew.
-            wait = if begun.elapsed() > WAITS.1 { WAITS.0 } else { (wait * 2).min(WAITS.1) };
+            wait = if begun.elapsed() > WAITS.1 {
+                WAITS.0
+            } else {
+                (wait * 2).min(WAITS.1)
+            };
             let again = Instant::now() + wait;
             while Instant::now() < again && !*stop.borrow() {
                 self.tell(&mut watched);
@@ -278,10 +285,16 @@ impl Shipper {
         self.metrics.audit.lag(lag);
         if lag > LAG && !watched.lagging {
             watched.lagging = true;
-            warn!(records = lag, "the audit log is written faster than it is shipped");
+            warn!(
+                records = lag,
+                "the audit log is written faster than it is shipped"
+            );
         } else if lag < LAG / 2 && watched.lagging {
             watched.lagging = false;
-            info!(records = lag, "the audit log is shipped as fast as it is written again");
+            info!(
+                records = lag,
+                "the audit log is shipped as fast as it is written again"
+            );
         }
     }
 }

@@ -114,7 +114,10 @@ impl<'a> Wanted<'a> {
         Self {
             filter,
             key,
-            office: filter.customs_office.as_deref().and_then(|office| office.parse().ok()),
+            office: filter
+                .customs_office
+                .as_deref()
+                .and_then(|office| office.parse().ok()),
             lane: lane.and_then(|lane| Lane::from_str_name(&format!("LANE_{lane}"))),
             from: after.map_or(from, |after| from.max(after.at)),
             to: filter.decided_to.map_or(i64::MAX, nanoseconds),
@@ -190,7 +193,10 @@ impl LocalLog {
         given_up: &AtomicBool,
     ) -> Result<Vec<FoundRecord>, QueryError> {
         let mut segments = self.segments()?;
-        let kept = segments.partition_point(|(first, _)| *first <= from_sequence).max(1) - 1;
+        let kept = segments
+            .partition_point(|(first, _)| *first <= from_sequence)
+            .max(1)
+            - 1;
         segments.drain(..kept.min(segments.len()));
         let mut opened = Vec::new();
         for (index, (first, path)) in segments.iter().enumerate() {
@@ -231,7 +237,8 @@ impl LocalLog {
                 });
                 let (_, path) = &segments[candidate.segment];
                 let record = reader.read(path, &candidate)?;
-                let passes = decision::of_record(&record).is_some_and(|entry| decision::passes(filter, &entry));
+                let passes =
+                    decision::of_record(&record).is_some_and(|entry| decision::passes(filter, &entry));
                 if passes {
                     bytes += record.len();
                     found.push(self.found(&candidate, record));
@@ -268,7 +275,10 @@ impl LocalLog {
                 continue;
             };
             // Clocks may be set back: an older segment may hold a later decision.
-            if best.as_ref().is_some_and(|best| nanoseconds(best.key.decided_at) > latest) {
+            if best
+                .as_ref()
+                .is_some_and(|best| nanoseconds(best.key.decided_at) > latest)
+            {
                 continue;
             }
             let mut candidates = Vec::new();
@@ -463,7 +473,10 @@ impl Records {
                         })?
                     }
                 };
-                let record = group.records().nth(number as usize).and_then(|(_, record)| record);
+                let record = group
+                    .records()
+                    .nth(number as usize)
+                    .and_then(|(_, record)| record);
                 self.group = Some((path.clone(), group));
                 Ok(record.unwrap_or_default())
             }

@@ -91,13 +91,23 @@ mod tests {
         let token = page_token(&filter, &key);
         assert_eq!(read_page_token(&filter, &token), Some(key));
         assert_eq!(read_page_token(&DecisionFilter::default(), &token), None);
-        for other in ["", "00", "zz", &token[2..], &format!("{token}00"), &"0".repeat(10_000)] {
+        for other in [
+            "",
+            "00",
+            "zz",
+            &token[2..],
+            &format!("{token}00"),
+            &"0".repeat(10_000),
+        ] {
             assert_eq!(read_page_token(&filter, other), None, "{other}");
         }
         for at in 0..token.len() {
             let mut changed = token.clone().into_bytes();
             changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };
-            assert_eq!(read_page_token(&filter, &String::from_utf8(changed).unwrap()), None);
+            assert_eq!(
+                read_page_token(&filter, &String::from_utf8(changed).unwrap()),
+                None
+            );
         }
     }
 }

@@ -86,7 +86,8 @@ impl Tail {
             if reader.path() == following || !following.exists() {
                 return Err(next.map_or_else(|| ShipError::Gone(self.at.next_sequence), Into::into));
             }
-            self.unsynced.extend(self.reader.replace(SegmentReader::open(&following)?));
+            self.unsynced
+                .extend(self.reader.replace(SegmentReader::open(&following)?));
         }
     }
 

@@ -73,7 +73,10 @@ impl Scanned {
     fn put(&mut self, entry: &crate::wire::pb::DecisionEntry, sequence: u64, offset: u64, length: usize) {
         let at = nanoseconds(decision::decided_at(entry));
         let own = entry.decision.as_ref();
-        let office = entry.request.as_ref().and_then(|request| request.customs_office.parse().ok());
+        let office = entry
+            .request
+            .as_ref()
+            .and_then(|request| request.customs_office.parse().ok());
         let mut keys: SmallVec<[u64; 4]> = decision::customs_codes(entry)
             .into_iter()
             .map(|code| hash(Key::Enterprise(code)))
