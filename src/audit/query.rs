@@ -12,6 +12,7 @@
 mod local;
 mod token;
 
+pub use crate::upstream::archive::{Bound, DecisionFilter, DecisionKey};
 pub use token::{page_token, read_page_token};
 
 use std::{
@@ -29,7 +30,7 @@ use tokio::sync::{Semaphore, watch};
 use self::local::{After, LocalLog};
 use super::{decision, index::IndexError, read::ReadError, writer::Head};
 use crate::{
-    upstream::archive::{ArchiveReader, Bound, DecisionFilter, DecisionKey, FoundRecord, UpstreamError},
+    upstream::archive::{ArchiveReader, FoundRecord, UpstreamError},
     wire::pb,
 };
 

@@ -1,14 +1,16 @@
 //! Decisions in the segments of one log. A sealed segment is searched by its index; another is scanned, and of the one that
 //! is being written what was scanned is remembered.
 
+mod candidate;
+mod records;
 mod scan;
+
+pub(super) use self::candidate::After;
 
 use std::{
     collections::BinaryHeap,
-    fs::File,
     io,
-    os::unix::fs::FileExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -19,24 +21,25 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use self::scan::Scanned;
+use self::{
+    candidate::{Candidate, Searched, Wanted},
+    records::Records,
+    scan::Scanned,
+};
 use super::{QueryError, nanoseconds};
 use crate::{
     audit::{
         decision,
         index::{Key, SegmentIndex},
-        read::{Group, ReadError, SegmentReader},
+        read::ReadError,
         segment,
         writer::Head,
     },
     upstream::archive::{Bound, DecisionFilter, DecisionKey, FoundRecord},
-    wire::pb::Lane,
 };
 
 /// Candidates that are looked for beyond those that are wanted: now and then one is none.
 const SPARE: usize = 64;
-/// The number of a decision's field in `AuditRecord`.
-const DECISION: u8 = 2;
 
 /// The segments of one log.
 #[derive(Debug)]
@@ -47,126 +50,6 @@ pub(super) struct LocalLog {
     head: Option<watch::Receiver<Head>>,
     /// The segment that is being written.
     growing: Mutex<Option<(u64, Arc<Scanned>)>>,
-}
-
-/// Behind which place of this log a list begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct After {
-    at: i64,
-    sequence: u64,
-}
-
-impl After {
-    /// Behind a key that may be another replica's.
-    pub(super) fn of(key: &DecisionKey, replica: &str) -> Self {
-        Self {
-            at: nanoseconds(key.decided_at),
-            sequence: match replica.cmp(&key.replica) {
-                std::cmp::Ordering::Less => u64::MAX,
-                std::cmp::Ordering::Equal => key.sequence,
-                std::cmp::Ordering::Greater => 0,
-            },
-        }
-    }
-}
-
-/// A record that may be one that is looked for: what a list is ordered by, and where it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate {
-    at: i64,
-    sequence: u64,
-    /// The segment, by its place in the list of them.
-    segment: usize,
-    place: Place,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    /// Its bytes in the file.
-    Record { offset: u64, length: u32 },
-    /// Its number in the group that begins there.
-    InGroup { offset: u64, number: u32 },
-}
-
-/// What is looked for, as far as an index knows.
-struct Wanted<'a> {
-    filter: &'a DecisionFilter,
-    key: Option<Key<'a>>,
-    office: Option<u16>,
-    lane: Option<Lane>,
-    /// The first instant, and the first one behind.
-    from: i64,
-    to: i64,
-    after: Option<After>,
-    /// Records before it are not wanted.
-    from_sequence: u64,
-}
-
-impl<'a> Wanted<'a> {
-    fn of(filter: &'a DecisionFilter, after: Option<After>, from_sequence: u64) -> Self {
-        let key = filter
-            .declaration_number
-            .as_deref()
-            .map(Key::Declaration)
-            .or(filter.customs_code.as_deref().map(Key::Enterprise));
-        let lane = filter.lane.as_deref();
-        let from = filter.decided_from.map_or(i64::MIN, nanoseconds);
-        Self {
-            filter,
-            key,
-            office: filter
-                .customs_office
-                .as_deref()
-                .and_then(|office| office.parse().ok()),
-            lane: lane.and_then(|lane| Lane::from_str_name(&format!("LANE_{lane}"))),
-            from: after.map_or(from, |after| from.max(after.at)),
-            to: filter.decided_to.map_or(i64::MAX, nanoseconds),
-            after,
-            from_sequence,
-        }
-    }
-
-    fn admits(&self, at: i64, sequence: u64, office: u16, lane: u8) -> bool {
-        at >= self.from
-            && at < self.to
-            && sequence >= self.from_sequence
-            && self.office.is_none_or(|wanted| wanted == office)
-            && self.lane.is_none_or(|wanted| i32::from(lane) == wanted as i32)
-            && self.after.is_none_or(|after| After { at, sequence } > after)
-    }
-}
-
-/// A segment, ready to be searched.
-#[derive(Debug)]
-enum Searched {
-    Indexed(SegmentIndex),
-    Scanned(Arc<Scanned>),
-}
-
-impl Searched {
-    /// When its first and its last decision were made; `None` without any.
-    fn decided(&self) -> Option<(i64, i64)> {
-        match self {
-            Self::Indexed(index) => index.summary.decided,
-            Self::Scanned(scanned) => scanned.decided(),
-        }
-    }
-
-    /// Gives what may be wanted.
-    fn candidates(
-        &self,
-        wanted: &Wanted<'_>,
-        segment: usize,
-        give: &mut dyn FnMut(Candidate),
-    ) -> Result<(), QueryError> {
-        match self {
-            Self::Indexed(index) => in_index(index, wanted, segment, give),
-            Self::Scanned(scanned) => {
-                scanned.candidates(wanted, segment, give);
-                Ok(())
-            }
-        }
-    }
 }
 
 impl LocalLog {
@@ -354,7 +237,7 @@ impl LocalLog {
         }
     }
 
-    fn open(&self, first: u64, path: &PathBuf, given_up: &AtomicBool) -> Result<Searched, QueryError> {
+    fn open(&self, first: u64, path: &Path, given_up: &AtomicBool) -> Result<Searched, QueryError> {
         check(given_up)?;
         if path.with_extension("seal").exists() {
             return Ok(Searched::Indexed(SegmentIndex::open_or_build(path)?));
@@ -395,91 +278,5 @@ fn check(given_up: &AtomicBool) -> Result<(), QueryError> {
         Err(QueryError::GivenUp)
     } else {
         Ok(())
-    }
-}
-
-fn in_index(
-    index: &SegmentIndex,
-    wanted: &Wanted<'_>,
-    segment: usize,
-    give: &mut dyn FnMut(Candidate),
-) -> Result<(), QueryError> {
-    let summary = &index.summary;
-    let holds_none = wanted.office.is_some_and(|office| !summary.has_office(office))
-        || wanted.lane.is_some_and(|lane| !summary.has_lane(lane));
-    if holds_none {
-        return Ok(());
-    }
-    let mut visit = |number: u32, place: crate::audit::index::Place| {
-        let sequence = index.first_sequence + u64::from(number);
-        if place.kind == DECISION && wanted.admits(place.at, sequence, place.office, place.lane) {
-            give(Candidate {
-                at: place.at,
-                sequence,
-                segment,
-                place: Place::InGroup {
-                    offset: place.group_offset,
-                    number: place.in_group,
-                },
-            });
-        }
-    };
-    let Some(key) = wanted.key else {
-        return Ok(index.each_record(visit)?);
-    };
-    for number in index.find(key)? {
-        if let Some(place) = index.record(number)? {
-            visit(number, place);
-        }
-    }
-    Ok(())
-}
-
-/// Reads records; neighbours are often of one group.
-#[derive(Debug, Default)]
-struct Records {
-    file: Option<(PathBuf, File)>,
-    group: Option<(PathBuf, Group)>,
-}
-
-impl Records {
-    fn read(&mut self, path: &PathBuf, candidate: &Candidate) -> Result<Bytes, QueryError> {
-        let io = |error| ReadError::Io {
-            path: path.clone(),
-            error,
-        };
-        match candidate.place {
-            Place::Record { offset, length } => {
-                let file = match self.file.take() {
-                    Some((own, file)) if own == *path => file,
-                    _ => File::open(path).map_err(io)?,
-                };
-                let mut record = vec![0; length as usize];
-                file.read_exact_at(&mut record, offset).map_err(io)?;
-                self.file = Some((path.clone(), file));
-                Ok(record.into())
-            }
-            Place::InGroup { offset, number } => {
-                let group = match self.group.take() {
-                    Some((own, group)) if own == *path && group.offset == offset => group,
-                    _ => {
-                        let begins = candidate.sequence.saturating_sub(number.into());
-                        let group = SegmentReader::open(path)?.at(offset, begins).next_group()?;
-                        group.ok_or_else(|| ReadError::Damaged {
-                            path: path.clone(),
-                            offset,
-                            sequence: candidate.sequence,
-                            what: "its index says that there is one",
-                        })?
-                    }
-                };
-                let record = group
-                    .records()
-                    .nth(number as usize)
-                    .and_then(|(_, record)| record);
-                self.group = Some((path.clone(), group));
-                Ok(record.unwrap_or_default())
-            }
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::{hash::BuildHasher as _, path::Path};
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 
-use super::{Candidate, Place, Wanted};
+use super::candidate::{Candidate, Place, Wanted};
 use crate::audit::{
     decision, frame,
     index::Key,
