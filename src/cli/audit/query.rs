@@ -251,9 +251,8 @@ fn told(record: pb::AuditedDecision) -> Shown {
             entry: Some(Entry::Decision(pb::DecisionEntry {
                 request: record.request,
                 decision: record.decision,
-                facts: None,
                 caller: record.caller,
-                repeated_declaration: false,
+                ..pb::DecisionEntry::default()
             })),
         },
     }
