@@ -31,8 +31,6 @@ pub(super) struct Shipping {
     pub(super) shipper: Option<Shipper>,
     /// Looks decisions up.
     pub(super) decisions: Decisions,
-    /// The last record that the store has; 0 for none.
-    pub(super) shipped_to: watch::Receiver<u64>,
 }
 
 impl Shipping {
@@ -44,23 +42,18 @@ impl Shipping {
     ) -> anyhow::Result<Self> {
         let store = source_settings(settings);
         let told = watch::Sender::new(0);
-        let shipped_to = told.subscribe();
         let own = |log: &Arc<AuditLog>| OwnLog {
             directory: directory(settings),
             replica: log.replica().to_owned(),
             head: log.head(),
         };
         let archive = ArchiveReader::open(&store)?;
-        let decisions = Decisions::new(log.map(own), archive, shipped_to.clone());
+        let decisions = Decisions::new(log.map(own), archive, told.subscribe());
         let shipper = match log {
             None => None,
             Some(log) => Some(shipper(settings, log, metrics, told, Archive::open(&store)?)?),
         };
-        Ok(Self {
-            shipper,
-            decisions,
-            shipped_to,
-        })
+        Ok(Self { shipper, decisions })
     }
 }
 

@@ -16,7 +16,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tracing::{debug, error, info, warn};
 
@@ -33,10 +33,8 @@ use crate::{
     upstream::archive::{Archive, HeadTaken, Progress, SignedText, UpstreamError},
 };
 
-/// Bytes of groups that are shipped at once; a larger group goes alone.
-const BATCH: usize = 2 << 20;
-/// Groups that are shipped at once.
-const GROUPS: usize = 4_096;
+/// Between two batches, unless the first was a full one.
+const GATHER: Duration = Duration::from_millis(100);
 /// Records that may wait before that is told.
 const LAG: u64 = 100_000;
 /// Bound on the last flush at stop.
@@ -68,7 +66,7 @@ enum ShipError {
         sequence: u64,
     },
     /// Segments that were not shipped are gone.
-    #[error("record {0} is in no segment any more, and the store does not have it")]
+    #[error("record {0} is in no segment, and the store does not have it")]
     Gone(u64),
 }
 
@@ -167,7 +165,6 @@ impl Shipper {
         watched: &mut Watched,
         mut stop: Option<&mut watch::Receiver<bool>>,
     ) -> Result<(), ShipError> {
-        self.archive.put_key(&self.replica, &self.public_key).await?;
         let ships = self.groups && self.archive.takes_groups();
         let mut progress = Progress::default();
         let mut tail = None;
@@ -177,16 +174,19 @@ impl Shipper {
             self.shipped(&progress);
             tail = Some(Tail::new(self.directory.clone(), self.replica.clone(), progress));
         }
+        self.archive.put_key(&self.replica, &self.public_key).await?;
         let mut heads = interval(self.head_interval.max(Duration::from_millis(10)));
         heads.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut begun = Instant::now();
         loop {
             let head = *self.head.borrow_and_update();
             self.tell(watched);
             let mut more = false;
             if let Some(tail) = &mut tail {
-                let groups = tail.read(&head, BATCH, GROUPS)?;
+                let groups = tail.read(&head)?;
                 more = !groups.is_empty();
                 if more {
+                    begun = Instant::now();
                     tail.sync()?;
                     let groups: Vec<_> = groups.iter().map(decision::shipped).collect();
                     progress = self.archive.ship(&self.replica, &progress, &groups).await?;
@@ -204,11 +204,18 @@ impl Shipper {
                 return Ok(());
             }
             let Some(stop) = stop.as_deref_mut() else { continue };
+            let grown = async {
+                let changed = self.head.changed().await;
+                // Of few records many would otherwise be a transaction each.
+                sleep_until(begun + GATHER).await;
+                changed
+            };
+            let is_behind = more && tail.as_ref().is_some_and(Tail::is_behind);
             tokio::select! {
                 biased;
                 _ = heads.tick() => self.put_head(watched).await?,
-                () = std::future::ready(()), if more => {}
-                changed = self.head.changed(), if tail.is_some() => if changed.is_err() { return Ok(()) },
+                () = std::future::ready(()), if is_behind => {}
+                changed = grown, if tail.is_some() => if changed.is_err() { return Ok(()) },
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         }

@@ -28,13 +28,7 @@ use self::{
 };
 use super::{QueryError, nanoseconds};
 use crate::{
-    audit::{
-        decision,
-        index::{Key, SegmentIndex},
-        read::ReadError,
-        segment,
-        writer::Head,
-    },
+    audit::{decision, index::SegmentIndex, read::ReadError, segment, writer::Head},
     upstream::archive::{Bound, DecisionFilter, DecisionKey, FoundRecord},
 };
 
@@ -196,10 +190,7 @@ impl LocalLog {
             seconds.checked_mul(1_000_000_000)?.checked_add(nanos.into())
         });
         let filter = DecisionFilter::default();
-        let wanted = Wanted {
-            key: Some(Key::Decision(text)),
-            ..Wanted::of(&filter, None, 0)
-        };
+        let wanted = Wanted::decision(&filter, text);
         for (first, path) in self.segments()?.iter().rev() {
             check(given_up)?;
             let searched = self.open(*first, path, given_up)?;

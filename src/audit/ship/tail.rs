@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tracing::warn;
+
 use super::ShipError;
 use crate::{
     audit::{
@@ -12,6 +14,11 @@ use crate::{
     upstream::archive::Progress,
 };
 
+/// Bytes of groups that are read at once; a larger group goes alone.
+const BATCH: usize = 2 << 20;
+/// Groups that are read at once.
+const GROUPS: usize = 4_096;
+
 /// Reads what the store does not have.
 #[derive(Debug)]
 pub(super) struct Tail {
@@ -21,6 +28,8 @@ pub(super) struct Tail {
     /// Read, but perhaps not on the disk.
     unsynced: Vec<SegmentReader>,
     at: Progress,
+    /// The last batch was full.
+    is_behind: bool,
 }
 
 impl Tail {
@@ -32,17 +41,23 @@ impl Tail {
             reader: None,
             unsynced: Vec::new(),
             at,
+            is_behind: false,
         }
     }
 
-    /// The next groups, up to the head: so many bytes or a few more, none where there are none.
-    pub(super) fn read(&mut self, head: &Head, bytes: usize, groups: usize) -> Result<Vec<Group>, ShipError> {
+    /// Whether the last batch was full, so that there is probably more.
+    pub(super) fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// The next groups, up to the head; none where there are none.
+    pub(super) fn read(&mut self, head: &Head) -> Result<Vec<Group>, ShipError> {
         // What the store has is more than the log.
         if self.at.next_sequence > head.sequence + 1 {
             return Err(self.other_history());
         }
         let (mut read, mut found) = (0, Vec::new());
-        while read < bytes && found.len() < groups && self.at.next_sequence <= head.sequence {
+        while read < BATCH && found.len() < GROUPS && self.at.next_sequence <= head.sequence {
             let group = self.next()?;
             let follows = group.header.first_sequence == self.at.next_sequence
                 && group.header.chain_after(&self.at.chain, &group.leaves()) == group.header.chain;
@@ -56,6 +71,7 @@ impl Tail {
             read += group.payload.len();
             found.push(group);
         }
+        self.is_behind = read >= BATCH || found.len() >= GROUPS;
         Ok(found)
     }
 
@@ -91,21 +107,32 @@ impl Tail {
         }
     }
 
-    /// The segment with the record that is next.
-    fn open(&self) -> Result<SegmentReader, ShipError> {
+    /// The segment with the record that is next; where it was deleted unshipped, the first one that is left.
+    fn open(&mut self) -> Result<SegmentReader, ShipError> {
         let io = |error| ReadError::Io {
             path: self.directory.clone(),
             error,
         };
         let segments = segment::list(&self.directory).map_err(io)?;
         let behind = segments.partition_point(|(first, _)| *first <= self.at.next_sequence);
-        let (_, path) = behind
-            .checked_sub(1)
-            .and_then(|index| segments.get(index))
+        let (_, path) = segments
+            .get(behind.saturating_sub(1))
             .ok_or(ShipError::Gone(self.at.next_sequence))?;
         let reader = SegmentReader::open(path)?;
-        if reader.header.replica.as_str() != self.replica {
+        let header = &reader.header;
+        if header.replica.as_str() != self.replica {
             return Err(self.other_history());
+        }
+        if header.first_sequence > self.at.next_sequence {
+            warn!(
+                from = self.at.next_sequence,
+                to = header.first_sequence - 1,
+                "records of the audit log were deleted before they were shipped: the store has a gap"
+            );
+            self.at = Progress {
+                next_sequence: header.first_sequence,
+                chain: header.chain_before,
+            };
         }
         Ok(reader)
     }

@@ -67,6 +67,8 @@ impl Archive {
     /// How far it has come with a replica's log.
     pub async fn progress(&mut self, replica: &str) -> Result<Progress, UpstreamError> {
         self.last = None;
+        // Begins anew: the streams may have to be made again.
+        self.context = None;
         let stream = self.names.audit_stream();
         let found = self.last_message(&stream, &self.names.audit(replica)).await?;
         let (last, progress) = match found {

@@ -217,12 +217,8 @@ impl Archive {
                 self.address.session(&self.settings).await?
             }
         };
-        let done = within(
-            self.settings.timeout,
-            "the audit log's archive",
-            work(&session.client),
-        )
-        .await?;
+        let bound = self.settings.timeout.max(BATCH);
+        let done = within(bound, "the audit log's archive", work(&session.client)).await?;
         self.session = Some(session);
         Ok(done)
     }

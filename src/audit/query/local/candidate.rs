@@ -90,6 +90,14 @@ impl<'a> Wanted<'a> {
         }
     }
 
+    /// One decision.
+    pub(super) fn decision(filter: &'a DecisionFilter, id: &'a str) -> Self {
+        Self {
+            key: Some(Key::Decision(id)),
+            ..Self::of(filter, None, 0)
+        }
+    }
+
     pub(super) fn admits(&self, at: i64, sequence: u64, office: u16, lane: u8) -> bool {
         at >= self.from
             && at < self.to
