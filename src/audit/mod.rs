@@ -10,6 +10,7 @@
 //! nothing but the segments: no registry, no running service.
 
 pub mod archive;
+pub mod decision;
 pub mod draw;
 pub mod frame;
 pub mod head;
@@ -17,6 +18,7 @@ pub mod index;
 pub mod log;
 pub mod merkle;
 pub mod prove;
+pub mod query;
 pub mod rates;
 pub mod read;
 mod recover;
@@ -27,6 +29,7 @@ pub mod scan;
 pub mod seal;
 pub mod sealer;
 pub mod segment;
+pub mod ship;
 pub mod sidecar;
 pub mod signing;
 pub mod statement;

@@ -158,6 +158,11 @@ impl SegmentReader {
             .map_err(|error| self.io(error))
     }
 
+    /// Makes the disk have the file as it is.
+    pub fn sync(&self) -> Result<(), ReadError> {
+        self.file.sync_data().map_err(|error| self.io(error))
+    }
+
     /// The file that is read.
     pub fn path(&self) -> &Path {
         &self.path

@@ -1,6 +1,7 @@
 //! `greenlane audit`: the log of decisions
 
 mod prove;
+mod query;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -10,7 +11,7 @@ use clap::Subcommand;
 use super::Context;
 use crate::{app::audit::directory, audit::signing};
 
-/// Verify the log of decisions, and prove that one is in it
+/// Look logged decisions up, verify their log, and prove that one is in it
 ///
 /// Works on the files alone, beside a running server or on a copy. Exit codes: 0 when all is good, 1 when something is bad,
 /// 2 when it could not be read.
@@ -22,6 +23,7 @@ pub(super) struct Audit {
 
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
+    Query(Box<query::Query>),
     Verify(verify::Verify),
     Prove(prove::Prove),
 }
@@ -30,6 +32,7 @@ impl Audit {
     /// Runs the command.
     pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let good = match self.command {
+            AuditCommand::Query(command) => command.run(context),
             AuditCommand::Verify(command) => command.run(context),
             AuditCommand::Prove(command) => command.run(context),
         };

@@ -2,6 +2,7 @@
 
 mod draws;
 mod inspection;
+mod query;
 mod rates;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::{
     audit::{
         draw::commitment::Commitment,
         log::{AuditLog, record},
+        query::Decisions,
         rates::RateTable,
     },
     domain::identifier::DeclarationNumber,
@@ -33,19 +35,23 @@ pub struct AuditRpc {
     pub facilitation: Arc<Facilitation>,
     /// Commitments to them.
     pub commitments: Commitments,
+    /// Looks logged decisions up.
+    pub decisions: Decisions,
 }
 
 impl AuditRpc {
     /// The latest decision on a declaration.
-    #[expect(clippy::unused_async, reason = "the log is read from a disk")]
-    async fn latest(&self, _: &DeclarationNumber) -> Result<Option<pb::DecisionEntry>, Status> {
-        Err(Status::unimplemented("not served yet"))
+    async fn latest(&self, number: &DeclarationNumber) -> Result<Option<pb::DecisionEntry>, Status> {
+        let found = self.decisions.latest(number.as_str()).await;
+        let found = found.map_err(|problem| Refusal::unread(&problem))?;
+        Ok(found.map(|found| found.record))
     }
 
     /// A logged decision.
-    #[expect(clippy::unused_async, reason = "the log's index is to be asked")]
-    async fn find(&self, _decision_id: &str) -> Result<Option<pb::DecisionEntry>, Status> {
-        Err(Status::unimplemented("not served yet"))
+    async fn find(&self, decision_id: &str) -> Result<Option<pb::DecisionEntry>, Status> {
+        let found = self.decisions.find(&query::decision_id(decision_id)?).await;
+        let found = found.map_err(|problem| Refusal::unread(&problem))?;
+        Ok(found.map(|found| found.record))
     }
 }
 
@@ -53,16 +59,16 @@ impl AuditRpc {
 impl super::served::audit_service_server::AuditService for AuditRpc {
     async fn get_decision(
         &self,
-        _request: Request<pb::GetDecisionRequest>,
+        request: Request<pb::GetDecisionRequest>,
     ) -> Result<Response<pb::GetDecisionResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        Ok(Response::new(self.decision(request.get_ref()).await?))
     }
 
     async fn list_decisions(
         &self,
-        _request: Request<pb::ListDecisionsRequest>,
+        request: Request<pb::ListDecisionsRequest>,
     ) -> Result<Response<pb::ListDecisionsResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        Ok(Response::new(self.list(request.get_ref()).await?))
     }
 
     async fn replay_decision(

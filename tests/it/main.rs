@@ -62,5 +62,8 @@ mod damage;
 /// Seals, indexes, proofs of single decisions, and what is deleted by age and size.
 mod sealing;
 
+/// Decisions looked up in a log and in the database that logs are shipped to: what a scan of everything finds.
+mod queries;
+
 /// The commands that write a store: the same of either kind.
 mod commands;
