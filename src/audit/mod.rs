@@ -21,4 +21,5 @@ pub mod replay;
 pub mod scan;
 pub mod segment;
 pub mod signing;
+pub mod what_if;
 pub mod writer;
