@@ -9,6 +9,7 @@ use tracing::{error, warn};
 use super::settings::{AuditDurability, AuditFailure, Settings};
 use crate::{
     audit::{
+        archive::activation,
         index::SegmentIndex,
         log::{AuditLog, Lane, OnFailure},
         rates::{self, RateTable},
@@ -163,27 +164,6 @@ pub(super) fn take_up(settings: &Settings, facilitation: &Facilitation, rates: &
 /// The name that a replica without a log goes by.
 pub(super) fn name_without_log(settings: &Settings) -> String {
     replica_name(&settings.audit.replica).to_string()
-}
-
-/// Policies as the log tells of them.
-pub(super) fn activation(book: &PolicyBook) -> pb::PolicyActivation {
-    let parameters = &book.parameters;
-    pb::PolicyActivation {
-        policies: book
-            .policies()
-            .iter()
-            .map(|policy| pb::PolicyDocument {
-                id: policy.id().to_owned(),
-                digest: policy.digest.clone(),
-                canonical: policy.canonical().to_owned(),
-            })
-            .collect(),
-        parameters: Some(pb::PolicyDocument {
-            id: String::new(),
-            digest: parameters.digest.clone(),
-            canonical: parameters.canonical().to_owned(),
-        }),
-    }
 }
 
 /// The name that a new log gets: the given one or the machine's, and a part that no other volume has.

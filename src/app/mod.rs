@@ -137,6 +137,7 @@ impl App {
             audit: AuditRpc {
                 rates: Arc::clone(&rates),
                 log: proof.log.clone(),
+                directory: proof.log.as_ref().map(|_| audit::directory(settings)),
                 facilitation: Arc::clone(&facilitation),
                 commitments: committer.commitments.clone(),
                 decisions: shipping.decisions.clone(),

@@ -34,4 +34,5 @@ pub mod sidecar;
 pub mod signing;
 pub mod statement;
 pub mod verify;
+pub mod what_if;
 pub mod writer;

@@ -2,6 +2,7 @@
 
 mod prove;
 mod query;
+mod replay;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -11,7 +12,9 @@ use clap::Subcommand;
 use super::Context;
 use crate::{app::audit::directory, audit::signing};
 
-/// Look logged decisions up, verify their log, and prove that one is in it
+pub(in crate::cli) use replay::size_of_log;
+
+/// Look logged decisions up, verify and replay their log, and prove that one is in it
 ///
 /// Works on the files alone, beside a running server or on a copy. Exit codes: 0 when all is good, 1 when something is bad,
 /// 2 when it could not be read.
@@ -26,6 +29,7 @@ enum AuditCommand {
     Query(Box<query::Query>),
     Verify(verify::Verify),
     Prove(prove::Prove),
+    Replay(replay::Replay),
 }
 
 impl Audit {
@@ -35,6 +39,7 @@ impl Audit {
             AuditCommand::Query(command) => command.run(context),
             AuditCommand::Verify(command) => command.run(context),
             AuditCommand::Prove(command) => command.run(context),
+            AuditCommand::Replay(command) => command.run(context),
         };
         Ok(match good {
             Ok(true) => ExitCode::SUCCESS,
@@ -49,14 +54,15 @@ impl Audit {
 
 /// Which log.
 #[derive(Debug, clap::Args)]
-struct Log {
+pub(in crate::cli) struct Log {
     /// Directory of the log [default: that of the settings]
     #[arg(long, value_name = "DIR")]
     log: Option<PathBuf>,
 }
 
 impl Log {
-    fn directory(&self, context: &Context) -> PathBuf {
+    /// The directory.
+    pub(in crate::cli) fn directory(&self, context: &Context) -> PathBuf {
         self.log.clone().unwrap_or_else(|| directory(context.settings()))
     }
 }

@@ -11,6 +11,7 @@ mod enterprise;
 mod migrate;
 mod order;
 pub mod output;
+mod period;
 mod policy;
 mod relay;
 mod serve;
@@ -69,8 +70,8 @@ enum Command {
     Order(order::Order),
     Policy(policy::Policy),
     Snapshot(snapshot::Snapshot),
-    Draw(draw::Draw),
     Audit(audit::Audit),
+    Draw(draw::Draw),
     Relay(relay::Relay),
     Completions(completions::Completions),
     Decide(Box<decide::Decide>),
@@ -106,8 +107,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Order(command) => command.run(&context),
         Command::Policy(command) => command.run(&context),
         Command::Snapshot(command) => command.run(&context),
-        Command::Draw(command) => command.run(&context),
         Command::Audit(command) => command.run(&context),
+        Command::Draw(command) => command.run(&context),
         Command::Relay(command) => command.run(&context),
         Command::Completions(command) => command.run(&context),
         Command::Decide(command) => command.run(&context),

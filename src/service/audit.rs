@@ -4,8 +4,9 @@ mod draws;
 mod inspection;
 mod query;
 mod rates;
+mod replay;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 use tonic::{Request, Response, Status};
@@ -31,7 +32,9 @@ pub struct AuditRpc {
     pub rates: Arc<RateTable>,
     /// Where inspections are recorded; `None` where nothing is logged.
     pub log: Option<Arc<AuditLog>>,
-    /// Holds the keys of the draw.
+    /// Where the log lies; `None` where nothing is logged.
+    pub directory: Option<PathBuf>,
+    /// Holds the keys of the draw, and the policies in force.
     pub facilitation: Arc<Facilitation>,
     /// Commitments to them.
     pub commitments: Commitments,
@@ -73,9 +76,12 @@ impl super::served::audit_service_server::AuditService for AuditRpc {
 
     async fn replay_decision(
         &self,
-        _request: Request<pb::ReplayDecisionRequest>,
+        request: Request<pb::ReplayDecisionRequest>,
     ) -> Result<Response<pb::ReplayDecisionResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        let entry = self.find(&request.get_ref().decision_id).await?;
+        let entry = entry.ok_or_else(|| Status::not_found("the log does not hold the decision"))?;
+        let replayed = replay::replay(&entry, &self.facilitation, self.directory.clone()).await?;
+        Ok(Response::new(replayed))
     }
 
     async fn list_draw_commitments(
