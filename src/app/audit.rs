@@ -1,7 +1,8 @@
 //! The audit log of a running service: how it is opened, with which records, and who writes its groups.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use rustix::system::uname;
 use tokio::{sync::watch, task::JoinSet};
 use tracing::{error, warn};
@@ -14,6 +15,7 @@ use crate::{
         log::{AuditLog, Lane, OnFailure},
         rates::{self, RateTable},
         remembered,
+        retention::Retention,
         seal::SealedSegment,
         sealer::Sealer,
         segment::{MAX_NAME, ReplicaName},
@@ -29,6 +31,8 @@ use crate::{
 const DIRECTORY: &str = "audit";
 /// The signing key in the log's directory, unless another is set.
 const SIGNING_KEY: &str = "signing.key";
+/// Between two looks for segments that need not be kept.
+const RETENTION_EVERY: Duration = Duration::from_secs(5);
 /// Smallest segment, in bytes: a group of a large batch fits several times.
 const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
 
@@ -60,33 +64,38 @@ pub(super) struct Proof {
     /// Lanes whose groups a thread of their own writes.
     lanes: Vec<Lane>,
     sealer: Option<Sealer>,
+    directory: PathBuf,
+    retention: Retention,
 }
 
 impl Proof {
     /// Opens the log; `book` are the policies in force.
     pub(super) fn open(settings: &Settings, book: &PolicyBook) -> anyhow::Result<Self> {
         let audit = &settings.audit;
-        let durable = match audit.durability {
-            AuditDurability::Off => {
-                return Ok(Self {
-                    log: None,
-                    durable: false,
-                    lanes: Vec::new(),
-                    sealer: None,
-                });
-            }
-            AuditDurability::Process => false,
-            AuditDurability::Power => true,
+        let mut proof = Self {
+            log: None,
+            durable: audit.durability == AuditDurability::Power,
+            lanes: Vec::new(),
+            sealer: None,
+            directory: directory(settings),
+            retention: Retention {
+                max_age: audit.max_age.get(),
+                max_bytes: audit.max_bytes,
+                delete_unshipped: audit.delete_unshipped,
+            },
         };
+        if audit.durability == AuditDurability::Off {
+            return Ok(proof);
+        }
         let on_failure = match audit.on_failure {
             AuditFailure::Refuse => OnFailure::Refuse,
             AuditFailure::Serve => OnFailure::Serve,
         };
         let writer = WriterSettings {
-            directory: directory(settings),
+            directory: proof.directory.clone(),
             replica: replica_name(&audit.replica),
             segment_bytes: audit.segment_bytes.max(MIN_SEGMENT_BYTES),
-            sync: durable,
+            sync: proof.durable,
         };
         let key = Arc::new(SigningKey::load_or_make(&signing_key_file(settings))?);
         let sealer = Sealer::spawn(writer.directory.clone(), Arc::clone(&key), Box::new(add_sidecars))?;
@@ -97,12 +106,8 @@ impl Proof {
         };
         let log = AuditLog::open(writer, on_failure, opened, activation(book), sealer.take_full())?;
         sealer.catch_up(log.head().borrow().segment);
-        Ok(Self {
-            log: Some(log),
-            durable,
-            lanes: Vec::new(),
-            sealer: Some(sealer),
-        })
+        (proof.log, proof.sealer) = (Some(log), Some(sealer));
+        Ok(proof)
     }
 
     /// A lane for a serving thread, and what that thread is to run beside its calls.
@@ -116,14 +121,27 @@ impl Proof {
         }
     }
 
-    /// Writes the groups of the lanes that wait for the disk, until `stop` turns true.
-    pub(super) async fn run(self, mut stop: watch::Receiver<bool>) {
+    /// Writes the groups of the lanes that wait for the disk, and deletes what need not be kept, until `stop` turns true.
+    /// `shipped_to` tells the last record that the store has taken over.
+    pub(super) async fn run(self, shipped_to: watch::Receiver<u64>, mut stop: watch::Receiver<bool>) {
         let mut writing = JoinSet::new();
         for lane in self.lanes {
             writing.spawn(lane.run());
         }
-        // A sender that is gone has nobody left to serve.
-        let _stopped = stop.wait_for(|stop| *stop).await;
+        while !*stop.borrow() {
+            let shipped_to = *shipped_to.borrow();
+            if let Err(problem) = self
+                .retention
+                .apply(&self.directory, shipped_to, Timestamp::now())
+            {
+                warn!(%problem, "old audit segments could not be deleted");
+            }
+            // A sender that is gone has nobody left to serve.
+            let stopped = stop.wait_for(|stop| *stop);
+            if matches!(tokio::time::timeout(RETENTION_EVERY, stopped).await, Ok(Err(_))) {
+                break;
+            }
+        }
         if let Some(log) = self.log
             && let Err(problem) = log.sync()
         {

@@ -266,7 +266,8 @@ impl App {
             "audit",
             Box::pin(feed::on_own_thread("audit", {
                 let stop = rest();
-                move || proof.run(stop)
+                let shipped_to = shipping.shipped_to;
+                move || proof.run(shipped_to, stop)
             })?),
         );
         part("upstream", Box::pin(feed.run(rest())?));

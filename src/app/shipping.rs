@@ -31,6 +31,8 @@ pub(super) struct Shipping {
     pub(super) shipper: Option<Shipper>,
     /// Looks decisions up.
     pub(super) decisions: Decisions,
+    /// The last record that the store has taken over; 0 for none.
+    pub(super) shipped_to: watch::Receiver<u64>,
 }
 
 impl Shipping {
@@ -48,12 +50,17 @@ impl Shipping {
             head: log.head(),
         };
         let archive = ArchiveReader::open(&store)?;
+        let shipped_to = told.subscribe();
         let decisions = Decisions::new(log.map(own), archive, told.subscribe());
         let shipper = match log {
             None => None,
             Some(log) => Some(shipper(settings, log, metrics, told, Archive::open(&store)?)?),
         };
-        Ok(Self { shipper, decisions })
+        Ok(Self {
+            shipper,
+            decisions,
+            shipped_to,
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Deletes what is old or too much: whole sealed segments, the oldest first, never one that was not shipped unless told to.
 //!
-//! Seals stay, each some 700 bytes, so that the chain of seals stays whole and `audit verify` can say where the log begins.
+//! Seals stay, each some 700 bytes, and the counts of realized rates, so that the chain of seals stays whole and `audit verify` can say where the log begins.
 
 use std::{
     fs, io,
@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::info;
 
 use super::{
+    rates::RATES,
     seal::{SEAL, SIGNATURE, SignedSeal},
     segment, sidecar,
 };
@@ -94,14 +95,14 @@ impl Retention {
     }
 }
 
-/// Deletes a segment and what stands beside it, but for its seal. The segment goes last: until then it is whole, and what is
+/// Deletes a segment and what stands beside it, but for its seal and its counts. The segment goes last: until then it is whole, and what is
 /// missing beside it can be made again.
 fn delete(directory: &Path, path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let beside = entry?.path();
         let kept = beside
             .extension()
-            .is_some_and(|extension| extension == SEAL || extension == SIGNATURE);
+            .is_some_and(|extension| extension == SEAL || extension == SIGNATURE || extension == RATES);
         if beside.file_stem() == path.file_stem() && beside != path && !kept {
             fs::remove_file(beside)?;
         }
