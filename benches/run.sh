@@ -9,6 +9,8 @@ cargo bench --bench decision -- --enterprises "${GREENLANE_BENCH_ENTERPRISES:-10
 echo
 cargo bench --bench disturbance -- --enterprises "${GREENLANE_BENCH_ENTERPRISES:-1000000}"
 echo
+cargo bench --bench audit
+echo
 cargo bench --bench snapshot -- --enterprises "${GREENLANE_BENCH_ENTERPRISES:-1000000}"
 echo
 # What allocates does not hang on optimisation, and this build is the tests'.

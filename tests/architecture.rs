@@ -150,6 +150,8 @@ const RULES: [Rule; 11] = [
             "wire",
             "metrics",
             "upstream::commitments::StoredCommitment",
+            // Where the log is shipped to.
+            "upstream::archive",
         ],
         crates: &[
             "arc_swap",

@@ -1,17 +1,23 @@
 //! The audit log of a running service: how it is opened, with which records, and who writes its groups.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use rustix::system::uname;
 use tokio::{sync::watch, task::JoinSet};
-use tracing::error;
+use tracing::{error, warn};
 
 use super::settings::{AuditDurability, AuditFailure, Settings};
 use crate::{
     audit::{
+        archive::activation,
+        index::SegmentIndex,
         log::{AuditLog, Lane, OnFailure, record},
-        rates::RateTable,
+        rates::{self, RateTable},
         remembered,
+        retention::Retention,
+        seal::SealedSegment,
+        sealer::Sealer,
         segment::{MAX_NAME, ReplicaName},
         signing::SigningKey,
         writer::WriterSettings,
@@ -29,6 +35,8 @@ use crate::{
 const DIRECTORY: &str = "audit";
 /// The signing key in the log's directory, unless another is set.
 const SIGNING_KEY: &str = "signing.key";
+/// Between two looks for segments that need not be kept.
+const RETENTION_EVERY: Duration = Duration::from_secs(5);
 /// Smallest segment, in bytes: a group of a large batch fits several times.
 const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
 
@@ -59,45 +67,51 @@ pub(super) struct Proof {
     durable: bool,
     /// Lanes whose groups a thread of their own writes.
     lanes: Vec<Lane>,
+    sealer: Option<Sealer>,
+    directory: PathBuf,
+    retention: Retention,
 }
 
 impl Proof {
     /// Opens the log; `book` are the policies in force.
     pub(super) fn open(settings: &Settings, book: &PolicyBook) -> anyhow::Result<Self> {
         let audit = &settings.audit;
-        let durable = match audit.durability {
-            AuditDurability::Off => {
-                return Ok(Self {
-                    log: None,
-                    durable: false,
-                    lanes: Vec::new(),
-                });
-            }
-            AuditDurability::Process => false,
-            AuditDurability::Power => true,
+        let mut proof = Self {
+            log: None,
+            durable: audit.durability == AuditDurability::Power,
+            lanes: Vec::new(),
+            sealer: None,
+            directory: directory(settings),
+            retention: Retention {
+                max_age: audit.max_age.get(),
+                max_bytes: audit.max_bytes,
+                delete_unshipped: audit.delete_unshipped,
+            },
         };
+        if audit.durability == AuditDurability::Off {
+            return Ok(proof);
+        }
         let on_failure = match audit.on_failure {
             AuditFailure::Refuse => OnFailure::Refuse,
             AuditFailure::Serve => OnFailure::Serve,
         };
         let writer = WriterSettings {
-            directory: directory(settings),
+            directory: proof.directory.clone(),
             replica: replica_name(&audit.replica),
             segment_bytes: audit.segment_bytes.max(MIN_SEGMENT_BYTES),
-            sync: durable,
+            sync: proof.durable,
         };
-        let key = SigningKey::load_or_make(&signing_key_file(settings))?;
+        let key = Arc::new(SigningKey::load_or_make(&signing_key_file(settings))?);
+        let sealer = Sealer::spawn(writer.directory.clone(), Arc::clone(&key), Box::new(add_sidecars))?;
         let opened = pb::LogOpened {
             program: env!("CARGO_PKG_VERSION").to_owned(),
             public_key: key.public_key().to_vec(),
             ..pb::LogOpened::default()
         };
-        let log = AuditLog::open(writer, on_failure, opened, activation(book), Box::new(drop))?;
-        Ok(Self {
-            log: Some(log),
-            durable,
-            lanes: Vec::new(),
-        })
+        let log = AuditLog::open(writer, on_failure, opened, activation(book), sealer.take_full())?;
+        sealer.catch_up(log.head().borrow().segment);
+        (proof.log, proof.sealer) = (Some(log), Some(sealer));
+        Ok(proof)
     }
 
     /// A lane for a serving thread, and what that thread is to run beside its calls.
@@ -111,19 +125,49 @@ impl Proof {
         }
     }
 
-    /// Writes the groups of the lanes that wait for the disk, until `stop` turns true.
-    pub(super) async fn run(self, mut stop: watch::Receiver<bool>) {
+    /// Writes the groups of the lanes that wait for the disk, and deletes what need not be kept, until `stop` turns true.
+    /// `shipped_to` tells the last record that the store has taken over.
+    pub(super) async fn run(self, shipped_to: watch::Receiver<u64>, mut stop: watch::Receiver<bool>) {
         let mut writing = JoinSet::new();
         for lane in self.lanes {
             writing.spawn(lane.run());
         }
-        // A sender that is gone has nobody left to serve.
-        let _stopped = stop.wait_for(|stop| *stop).await;
+        while !*stop.borrow() {
+            let shipped_to = *shipped_to.borrow();
+            if let Err(problem) = self
+                .retention
+                .apply(&self.directory, shipped_to, Timestamp::now())
+            {
+                warn!(%problem, "old audit segments could not be deleted");
+            }
+            // A sender that is gone has nobody left to serve.
+            let stopped = stop.wait_for(|stop| *stop);
+            if matches!(tokio::time::timeout(RETENTION_EVERY, stopped).await, Ok(Err(_))) {
+                break;
+            }
+        }
         if let Some(log) = self.log
             && let Err(problem) = log.sync()
         {
             error!(%problem, "the audit log could not be given to the disk at stop");
         }
+        if let Some(sealer) = self.sealer {
+            sealer.end();
+        }
+    }
+}
+
+/// What is put beside a segment once it is sealed.
+fn add_sidecars(sealed: &SealedSegment) {
+    // Without one, a query makes it.
+    if let Err(problem) = SegmentIndex::open_or_build(&sealed.path) {
+        warn!(%problem, "an audit segment could not be indexed");
+    }
+    // Without them, the next start counts the segment.
+    if !sealed.path.with_extension(rates::RATES).exists()
+        && let Err(problem) = rates::put_beside(&sealed.path)
+    {
+        warn!(%problem, "the realized rates of an audit segment could not be put beside it");
     }
 }
 
@@ -171,27 +215,6 @@ pub(super) fn take_up(settings: &Settings, facilitation: &Facilitation, rates: &
 /// The name that a replica without a log goes by.
 pub(super) fn name_without_log(settings: &Settings) -> String {
     replica_name(&settings.audit.replica).to_string()
-}
-
-/// Policies as the log tells of them.
-pub(super) fn activation(book: &PolicyBook) -> pb::PolicyActivation {
-    let parameters = &book.parameters;
-    pb::PolicyActivation {
-        policies: book
-            .policies()
-            .iter()
-            .map(|policy| pb::PolicyDocument {
-                id: policy.id().to_owned(),
-                digest: policy.digest.clone(),
-                canonical: policy.canonical().to_owned(),
-            })
-            .collect(),
-        parameters: Some(pb::PolicyDocument {
-            id: String::new(),
-            digest: parameters.digest.clone(),
-            canonical: parameters.canonical().to_owned(),
-        }),
-    }
 }
 
 /// The name that a new log gets: the given one or the machine's, and a part that no other volume has.

@@ -16,6 +16,7 @@ pub mod secret;
 pub mod server;
 mod services;
 pub mod settings;
+mod shipping;
 pub mod telemetry;
 
 pub use feed::source_settings;
@@ -33,7 +34,7 @@ use tracing::{error, info};
 
 use self::{
     audit::Proof, draws::Committer, feed::Feed, health::Health, policies::Reloader, server::Server,
-    services::Services, settings::Settings,
+    services::Services, settings::Settings, shipping::Shipping,
 };
 use crate::{
     audit::{
@@ -58,6 +59,7 @@ use crate::{
 pub struct App {
     server: Server,
     proof: Proof,
+    shipping: Shipping,
     committer: Committer,
     probes: std::net::TcpListener,
     feed: Feed,
@@ -116,6 +118,7 @@ impl App {
         if proof.log.is_some() {
             audit::take_up(settings, &facilitation, &rates);
         }
+        let shipping = Shipping::new(settings, proof.log.as_ref(), &metrics)?;
         let services = Services {
             facilitation: FacilitationRpc {
                 lane: Lane::new(None),
@@ -134,8 +137,10 @@ impl App {
             audit: AuditRpc {
                 rates: Arc::clone(&rates),
                 log: proof.log.clone(),
+                directory: proof.log.as_ref().map(|_| audit::directory(settings)),
                 facilitation: Arc::clone(&facilitation),
                 commitments: committer.commitments.clone(),
+                decisions: shipping.decisions.clone(),
             },
             health: health_service,
             max_message_bytes: settings.limits.max_message_bytes,
@@ -155,6 +160,7 @@ impl App {
         Ok(Self {
             server,
             proof,
+            shipping,
             committer,
             probes: probes::bind(settings.server.http_addr)?,
             feed: {
@@ -197,6 +203,7 @@ impl App {
         let Self {
             server,
             proof,
+            shipping,
             mut committer,
             probes,
             feed,
@@ -253,11 +260,19 @@ impl App {
                 }),
             );
         }
+        if let Some(shipper) = shipping.shipper {
+            let stop = rest();
+            part(
+                "shipping",
+                Box::pin(feed::on_own_thread("shipping", move || shipper.run(stop))?),
+            );
+        }
         part(
             "audit",
             Box::pin(feed::on_own_thread("audit", {
                 let stop = rest();
-                move || proof.run(stop)
+                let shipped_to = shipping.shipped_to;
+                move || proof.run(shipped_to, stop)
             })?),
         );
         part("upstream", Box::pin(feed.run(rest())?));

@@ -12,9 +12,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{error, info};
 
-use super::audit::activation;
 use crate::{
-    audit::log::AuditLog,
+    audit::{archive::activation, log::AuditLog},
     domain::Date,
     facilitation::Facilitation,
     policy::{PolicyBook, book::BookError},

@@ -1,11 +1,20 @@
 //! Policies and operating parameters that were ever active, by digest.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
+use prost::Message as _;
+
+use super::{
+    read::{ReadError, SegmentReader},
+    segment,
+};
 use crate::{
     domain::Date,
     policy::{Parameters, Policy, PolicyBook},
-    wire::pb,
+    wire::{
+        pb,
+        record::{ACTIVATION, entry_of},
+    },
 };
 
 /// What a log, a directory or this program knows of policies. What a log says of a digest goes before what the others know.
@@ -53,12 +62,70 @@ impl InForce {
     }
 }
 
+impl InForce {
+    /// The policy that the acceptance date would choose if `candidate` stood in place of its namesake, or beside the others.
+    pub fn on_with<'c>(&'c self, candidate: &'c Arc<Policy>, accepted_on: Date) -> Option<&'c Arc<Policy>> {
+        let own = std::slice::from_ref(&self.policy);
+        let set = self.sets.first().map_or(own, Vec::as_slice);
+        let others = set.iter().filter(|policy| policy.id() != candidate.id());
+        let due = others
+            .chain([candidate])
+            .filter(|policy| policy.document.effective_from <= accepted_on);
+        // Of equal dates the candidate, which comes last.
+        due.max_by_key(|policy| policy.document.effective_from)
+    }
+}
+
 fn last_due(policies: &[Arc<Policy>], accepted_on: Date) -> Option<&Arc<Policy>> {
     let mut latest_first = policies.iter().rev();
     latest_first.find(|policy| policy.document.effective_from <= accepted_on)
 }
 
+/// The record of a set of policies that comes in force.
+pub fn activation(book: &PolicyBook) -> pb::PolicyActivation {
+    let document = |id: &str, digest: &str, canonical: &str| pb::PolicyDocument {
+        id: id.to_owned(),
+        digest: digest.to_owned(),
+        canonical: canonical.to_owned(),
+    };
+    let policies = book.policies().iter();
+    pb::PolicyActivation {
+        policies: policies
+            .map(|policy| document(policy.id(), &policy.digest, policy.canonical()))
+            .collect(),
+        parameters: Some(document("", &book.parameters.digest, book.parameters.canonical())),
+    }
+}
+
 impl PolicyArchive {
+    /// Adds what a log says: every segment begins with the whole set, and the last one may hold more.
+    pub fn admit_log(&mut self, directory: &Path) -> Result<(), ReadError> {
+        let segments = segment::list(directory).map_err(|error| ReadError::Io {
+            path: directory.to_owned(),
+            error,
+        })?;
+        let last = segments.len().saturating_sub(1);
+        for (at, (_, path)) in segments.iter().enumerate() {
+            let mut segment = SegmentReader::open(path)?;
+            let groups = std::iter::from_fn(|| segment.next_group().ok().flatten());
+            for group in groups.take(if at == last { usize::MAX } else { 1 }) {
+                for (_, record) in group.records() {
+                    self.admit_record(record.as_deref().unwrap_or_default());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what an encoded `AuditRecord` says, where it is one of an activation.
+    pub fn admit_record(&mut self, record: &[u8]) {
+        if let Ok(Some((ACTIVATION, activation))) = entry_of(record)
+            && let Ok(activation) = pb::PolicyActivation::decode(activation)
+        {
+            self.admit(&activation);
+        }
+    }
+
     /// One that knows the embedded policies.
     pub fn embedded() -> Self {
         let mut archive = Self::default();

@@ -118,6 +118,26 @@ impl SegmentReader {
         })
     }
 
+    /// Opens a segment whose header is not read, for it is damaged; its name says where it begins.
+    pub fn open_headless(path: &Path, first_sequence: u64) -> Result<Self, ReadError> {
+        let file = File::open(path).map_err(|error| ReadError::Io {
+            path: path.to_owned(),
+            error,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            header: SegmentHeader {
+                first_sequence,
+                chain_before: Hash::default(),
+                created_at: 0,
+                replica: segment::ReplicaName::new(),
+            },
+            offset: segment::HEADER as u64,
+            sequence: first_sequence,
+        })
+    }
+
     /// Goes to a place where a group begins, and the sequence of its first record.
     #[must_use]
     pub fn at(mut self, offset: u64, sequence: u64) -> Self {
@@ -128,6 +148,19 @@ impl SegmentReader {
     /// Where the next group begins, and the sequence of its first record.
     pub fn place(&self) -> (u64, u64) {
         (self.offset, self.sequence)
+    }
+
+    /// Length of the file.
+    pub fn length(&self) -> Result<u64, ReadError> {
+        let metadata = self.file.metadata();
+        metadata
+            .map(|metadata| metadata.len())
+            .map_err(|error| self.io(error))
+    }
+
+    /// Makes the disk have the file as it is.
+    pub fn sync(&self) -> Result<(), ReadError> {
+        self.file.sync_data().map_err(|error| self.io(error))
     }
 
     /// The file that is read.
@@ -150,26 +183,48 @@ impl SegmentReader {
         if header.first_sequence != self.sequence {
             return Err(self.damaged("its sequence is another"));
         }
-        let length = self.file.metadata().map_err(|error| self.io(error))?.len();
-        let begin = self.offset + frame::HEADER as u64;
-        if begin + u64::from(header.length) > length {
-            return Err(self.damaged("its records are cut"));
-        }
-        let mut payload = vec![0; header.length as usize];
-        self.file
-            .read_exact_at(&mut payload, begin)
-            .map_err(|error| self.io(error))?;
+        let payload = self
+            .payload(&header)?
+            .ok_or_else(|| self.damaged("its records are cut"))?;
         if crc32fast::hash(&payload) != header.payload_crc {
             return Err(self.damaged("its records do not have its checksum"));
         }
         let group = Group {
             header,
             offset: self.offset,
-            payload: payload.into(),
+            payload,
         };
         self.offset = group.end();
         self.sequence = header.next_sequence();
         Ok(Some(group))
+    }
+
+    /// What stands at this place after [`ReadError::Damaged`], if at least its header is whole and its records are not cut.
+    pub fn damaged_group(&self) -> Result<Option<Group>, ReadError> {
+        let mut bytes = [0; frame::HEADER];
+        self.read_up_to(&mut bytes)?;
+        let Some(header) = GroupHeader::read(&bytes) else {
+            return Ok(None);
+        };
+        let payload = self.payload(&header)?;
+        Ok(payload.map(|payload| Group {
+            header,
+            offset: self.offset,
+            payload,
+        }))
+    }
+
+    /// The payload of the group at this place; `None` where the file ends before it does.
+    fn payload(&self, header: &GroupHeader) -> Result<Option<Bytes>, ReadError> {
+        let begin = self.offset + frame::HEADER as u64;
+        if begin + u64::from(header.length) > self.length()? {
+            return Ok(None);
+        }
+        let mut payload = vec![0; header.length as usize];
+        self.file
+            .read_exact_at(&mut payload, begin)
+            .map_err(|error| self.io(error))?;
+        Ok(Some(payload.into()))
     }
 
     /// Passes over a damaged group to the next whole header behind it, if there is one in the file.

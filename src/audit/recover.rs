@@ -44,15 +44,26 @@ pub(super) fn recover(directory: &Path) -> Result<Recovered, ReadError> {
     };
     let mut segments = segment::list(directory).map_err(io)?;
     while let Some((first_sequence, path)) = segments.pop() {
+        let mut damaged = false;
         let mut reader = match SegmentReader::open(&path) {
             Ok(reader) => reader,
-            // The crash came before its first group: there is nothing in it.
-            Err(ReadError::NoSegment { .. }) if !segments.is_empty() || first_sequence == 1 => continue,
+            Err(ReadError::NoSegment { .. }) => {
+                let reader = SegmentReader::open_headless(&path, first_sequence)?;
+                let mut behind = SegmentReader::open_headless(&path, first_sequence)?;
+                let is_group = matches!(behind.next_group(), Ok(Some(_)));
+                if !is_group && behind.skip_damage()?.is_none() {
+                    // The crash came before its first group: there is nothing in it.
+                    continue;
+                }
+                tracing::error!(segment = %path.display(), "the header of the audit log's last segment is damaged");
+                damaged = true;
+                reader
+            }
             Err(error) => return Err(error),
         };
         let header = reader.header;
         let mut recovered = Recovered {
-            replica: Some(header.replica),
+            replica: Some(header.replica).filter(|replica| !replica.is_empty()),
             next_sequence: header.first_sequence,
             chain: header.chain_before,
             written_at: 0,
@@ -60,7 +71,6 @@ pub(super) fn recover(directory: &Path) -> Result<Recovered, ReadError> {
         };
         let mut leaves = Vec::new();
         let mut end = reader.place().0;
-        let mut damaged = false;
         loop {
             match reader.next_group() {
                 Ok(None) => break,

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::wire::{
     difference::differing_fields,
+    pb,
     record::{BadRecord, Entry, LoggedDecision, LoggedOutcome, LoggedPolicy},
 };
 
@@ -29,6 +30,30 @@ pub enum Replayed {
     Differs(Vec<String>),
     /// Something it needs is missing or cannot be read.
     NotReplayable(String),
+}
+
+impl Replayed {
+    /// The answer to `ReplayDecision`.
+    pub fn message(self) -> pb::ReplayDecisionResponse {
+        let (outcome, differing_fields, explanation) = match self {
+            Self::Equal => (
+                pb::ReplayOutcome::Equal,
+                Vec::new(),
+                "the same decision, field by field".to_owned(),
+            ),
+            Self::Differs(paths) => (
+                pb::ReplayOutcome::Differs,
+                paths,
+                "the logged facts and policy give another decision".to_owned(),
+            ),
+            Self::NotReplayable(why) => (pb::ReplayOutcome::NotReplayable, Vec::new(), why),
+        };
+        pb::ReplayDecisionResponse {
+            outcome: outcome.into(),
+            differing_fields,
+            explanation,
+        }
+    }
 }
 
 /// Replays one decision after another. Keeps its buffers, and the policy that was last found.

@@ -8,16 +8,12 @@ use std::{
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use prost::Message as _;
 
 use super::{
     archive::PolicyArchive,
     read::{Group, ReadError},
 };
-use crate::wire::{
-    pb,
-    record::{ACTIVATION, DECISION, LoggedDecision, entry_of},
-};
+use crate::wire::record::{ACTIVATION, DECISION, LoggedDecision, entry_of};
 
 /// Which decisions are meant; what is not set selects all.
 #[derive(Debug, Clone, Default)]
@@ -92,13 +88,9 @@ pub fn decisions<W: Send>(
             };
             for (sequence, record) in group.records() {
                 let Some(record) = record else { continue };
-                if let Ok(Some((ACTIVATION, activation))) = entry_of(&record)
-                    && let Ok(activation) = pb::PolicyActivation::decode(activation)
-                {
-                    archive
-                        .write()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .admit(&activation);
+                if let Ok(Some((ACTIVATION, _))) = entry_of(&record) {
+                    let mut archive = archive.write().unwrap_or_else(PoisonError::into_inner);
+                    archive.admit_record(&record);
                 }
                 batch.push((sequence, record));
             }

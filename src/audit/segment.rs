@@ -90,11 +90,21 @@ impl SegmentHeader {
 
 /// The path of a segment in a log's directory.
 pub fn path(directory: &Path, first_sequence: u64) -> PathBuf {
-    directory.join(format!("{first_sequence:020}.{EXTENSION}"))
+    directory.join(name(first_sequence))
+}
+
+/// The name of a segment's file.
+pub fn name(first_sequence: u64) -> String {
+    format!("{first_sequence:020}.{EXTENSION}")
 }
 
 /// The segments of a log's directory by the first sequence in their names, ascending.
 pub fn list(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    list_files(directory, EXTENSION)
+}
+
+/// The files of a log's directory that are named after a segment and have that extension, by first sequence, ascending.
+pub fn list_files(directory: &Path, extension: &str) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
@@ -104,7 +114,7 @@ pub fn list(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
             .filter(|stem| stem.len() == 20)
             .and_then(|stem| stem.parse().ok());
         if let Some(sequence) = sequence
-            && path.extension().is_some_and(|extension| extension == EXTENSION)
+            && path.extension().is_some_and(|found| found == extension)
         {
             found.push((sequence, path));
         }

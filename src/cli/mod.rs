@@ -1,5 +1,6 @@
 //! The command line: one file a command, each a thin client of the library or of the gRPC API.
 
+mod audit;
 mod author;
 mod client;
 mod completions;
@@ -11,6 +12,7 @@ mod enterprise;
 mod migrate;
 mod order;
 pub mod output;
+mod period;
 mod policy;
 mod relay;
 mod serve;
@@ -69,6 +71,7 @@ enum Command {
     Order(order::Order),
     Policy(policy::Policy),
     Snapshot(snapshot::Snapshot),
+    Audit(audit::Audit),
     Draw(draw::Draw),
     Relay(relay::Relay),
     Completions(completions::Completions),
@@ -105,6 +108,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Order(command) => command.run(&context),
         Command::Policy(command) => command.run(&context),
         Command::Snapshot(command) => command.run(&context),
+        Command::Audit(command) => command.run(&context),
         Command::Draw(command) => command.run(&context),
         Command::Relay(command) => command.run(&context),
         Command::Completions(command) => command.run(&context),

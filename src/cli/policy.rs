@@ -3,6 +3,7 @@
 mod cases;
 mod check;
 mod show;
+mod what_if;
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -29,6 +30,7 @@ enum PolicyCommand {
     Check(check::Check),
     Test(cases::Test),
     Diff(Diff),
+    WhatIf(what_if::WhatIf),
 }
 
 impl Policy {
@@ -40,6 +42,7 @@ impl Policy {
             PolicyCommand::Check(command) => command.run(context),
             PolicyCommand::Test(command) => command.run(context),
             PolicyCommand::Diff(command) => command.run(context),
+            PolicyCommand::WhatIf(command) => command.run(context),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Labels come from closed sets only. What can be read when it is asked for (ages, counts) is set just before it is told.
 
+mod audit;
 mod decisions;
 
 pub use decisions::RateReading;
@@ -77,6 +78,8 @@ pub struct Metrics {
     rates: RateGauges,
     commitments: Family<StateLabel, Gauge>,
     commitment_errors: Family<KindLabel, Counter>,
+    /// Of the audit log.
+    pub audit: audit::Audit,
 }
 
 /// The state of the registry at one instant.
@@ -176,6 +179,7 @@ impl Default for Metrics {
                 "greenlane_draw_commitment_errors",
                 "Looks at the draw commitments that failed, by kind",
             ),
+            audit: audit::Audit::new(&mut registry),
             registry: Mutex::new(registry),
         }
     }

@@ -2,9 +2,11 @@
 
 mod draws;
 mod inspection;
+mod query;
 mod rates;
+mod replay;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 use tonic::{Request, Response, Status};
@@ -14,6 +16,7 @@ use crate::{
     audit::{
         draw::commitment::Commitment,
         log::{AuditLog, record},
+        query::Decisions,
         rates::RateTable,
     },
     domain::identifier::DeclarationNumber,
@@ -29,23 +32,29 @@ pub struct AuditRpc {
     pub rates: Arc<RateTable>,
     /// Where inspections are recorded; `None` where nothing is logged.
     pub log: Option<Arc<AuditLog>>,
-    /// Holds the keys of the draw.
+    /// Where the log lies; `None` where nothing is logged.
+    pub directory: Option<PathBuf>,
+    /// Holds the keys of the draw, and the policies in force.
     pub facilitation: Arc<Facilitation>,
     /// Commitments to them.
     pub commitments: Commitments,
+    /// Looks logged decisions up.
+    pub decisions: Decisions,
 }
 
 impl AuditRpc {
     /// The latest decision on a declaration.
-    #[expect(clippy::unused_async, reason = "the log is read from a disk")]
-    async fn latest(&self, _: &DeclarationNumber) -> Result<Option<pb::DecisionEntry>, Status> {
-        Err(Status::unimplemented("not served yet"))
+    async fn latest(&self, number: &DeclarationNumber) -> Result<Option<pb::DecisionEntry>, Status> {
+        let found = self.decisions.latest(number.as_str()).await;
+        let found = found.map_err(|problem| Refusal::unread(&problem))?;
+        Ok(found.map(|found| found.record))
     }
 
     /// A logged decision.
-    #[expect(clippy::unused_async, reason = "the log's index is to be asked")]
-    async fn find(&self, _decision_id: &str) -> Result<Option<pb::DecisionEntry>, Status> {
-        Err(Status::unimplemented("not served yet"))
+    async fn find(&self, decision_id: &str) -> Result<Option<pb::DecisionEntry>, Status> {
+        let found = self.decisions.find(&query::decision_id(decision_id)?).await;
+        let found = found.map_err(|problem| Refusal::unread(&problem))?;
+        Ok(found.map(|found| found.record))
     }
 }
 
@@ -53,23 +62,26 @@ impl AuditRpc {
 impl super::served::audit_service_server::AuditService for AuditRpc {
     async fn get_decision(
         &self,
-        _request: Request<pb::GetDecisionRequest>,
+        request: Request<pb::GetDecisionRequest>,
     ) -> Result<Response<pb::GetDecisionResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        Ok(Response::new(self.decision(request.get_ref()).await?))
     }
 
     async fn list_decisions(
         &self,
-        _request: Request<pb::ListDecisionsRequest>,
+        request: Request<pb::ListDecisionsRequest>,
     ) -> Result<Response<pb::ListDecisionsResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        Ok(Response::new(self.list(request.get_ref()).await?))
     }
 
     async fn replay_decision(
         &self,
-        _request: Request<pb::ReplayDecisionRequest>,
+        request: Request<pb::ReplayDecisionRequest>,
     ) -> Result<Response<pb::ReplayDecisionResponse>, Status> {
-        Err(Status::unimplemented("not served yet"))
+        let entry = self.find(&request.get_ref().decision_id).await?;
+        let entry = entry.ok_or_else(|| Status::not_found("the log does not hold the decision"))?;
+        let replayed = replay::replay(&entry, &self.facilitation, self.directory.clone()).await?;
+        Ok(Response::new(replayed))
     }
 
     async fn list_draw_commitments(

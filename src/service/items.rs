@@ -18,6 +18,8 @@ pub(super) fn item_error(refusal: Refusal) -> pb::ItemError {
         | Refusal::OtherEpoch
         | Refusal::NoHistory
         | Refusal::NotLogged
+        | Refusal::NotFound(_)
+        | Refusal::Unread
         | Refusal::DrawDisputed(_) => Vec::new(),
     };
     let violation = |(field, description)| pb::FieldViolation { field, description };

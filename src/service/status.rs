@@ -4,6 +4,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use crate::{
+    audit::query::QueryError,
     facilitation::DecideError,
     policy::draw::Epoch,
     wire::violations::{Violations, undecodable_field},
@@ -26,6 +27,10 @@ pub enum Refusal {
     NoHistory,
     /// The decision could not be put into the audit log.
     NotLogged,
+    /// What is asked for is not there.
+    NotFound(&'static str),
+    /// The audit log, or the store that it is shipped to, cannot be read.
+    Unread,
     /// This replica may not draw in the epoch.
     DrawDisputed(Epoch),
 }
@@ -35,7 +40,10 @@ impl Refusal {
     pub const fn code(&self) -> Code {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
-            Self::NotReady | Self::Behind | Self::NotLogged | Self::DrawDisputed(_) => Code::Unavailable,
+            Self::NotFound(_) => Code::NotFound,
+            Self::NotReady | Self::Behind | Self::NotLogged | Self::Unread | Self::DrawDisputed(_) => {
+                Code::Unavailable
+            }
             Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::OtherEpoch | Self::NoHistory => Code::FailedPrecondition,
         }
@@ -50,6 +58,8 @@ impl Refusal {
             Self::DeadlineExceeded => "the deadline passed before an answer was ready".to_owned(),
             Self::OtherEpoch => "min_registry_version is of another store than the one in force".to_owned(),
             Self::NotLogged => "the audit log cannot be written, so that no decision is given".to_owned(),
+            Self::NotFound(what) => (*what).to_owned(),
+            Self::Unread => "the audit log cannot be read now".to_owned(),
             Self::NoHistory => "the store keeps no history for known_at".to_owned(),
             Self::DrawDisputed(epoch) => DecideError::DrawDisputed(*epoch).to_string(),
         }
@@ -67,8 +77,18 @@ impl From<Refusal> for Status {
             | Refusal::OtherEpoch
             | Refusal::NoHistory
             | Refusal::NotLogged
+            | Refusal::NotFound(_)
+            | Refusal::Unread
             | Refusal::DrawDisputed(_) => Self::new(refusal.code(), message),
         }
+    }
+}
+
+impl Refusal {
+    /// The log or its archive could not be read: why is the operator's to know.
+    pub fn unread(problem: &QueryError) -> Self {
+        tracing::warn!(%problem, "logged decisions could not be read");
+        Self::Unread
     }
 }
 

@@ -9,6 +9,7 @@
 //! **Invariants:** reconnected is not caught up. What cannot be proven to follow on the last applied change leads to a
 //! fresh snapshot, and until that is whole, at the head and within the guard, the last good generation stays in force.
 
+pub mod archive;
 pub mod columns;
 pub mod commitments;
 pub mod comparison;

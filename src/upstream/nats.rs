@@ -11,6 +11,7 @@
 //! **Invariants:** what a relay answers counts from when it asked the store, by its own clocks; a replica adds that age to
 //! its own. A run of the stream is applied only where its first row follows on the last one applied.
 
+mod archive;
 mod commitments;
 mod connection;
 mod deliveries;
@@ -24,6 +25,7 @@ pub mod snapshot_file;
 mod stream;
 
 pub use self::{
+    archive::{Archive, ArchiveReader},
     commitments::Commitments,
     connection::{NatsSettings, connect},
     reader::Reader,
@@ -87,9 +89,52 @@ impl Names {
         format!("{}.registry.permit", self.prefix)
     }
 
+    /// The stream of audit logs and their seals.
+    pub fn audit_stream(&self) -> String {
+        format!("{}_audit", self.prefix)
+    }
+
+    /// The stream of the last signed heads, and of public keys.
+    pub fn audit_head_stream(&self) -> String {
+        format!("{}_audit_head", self.prefix)
+    }
+
+    /// Where a replica's audit log is.
+    pub fn audit(&self, replica: &str) -> String {
+        format!("{}.audit.{}", self.prefix, token(replica))
+    }
+
+    /// Where the seals of a replica's segments are.
+    pub fn audit_seal(&self, replica: &str) -> String {
+        format!("{}.audit_seal.{}", self.prefix, token(replica))
+    }
+
+    /// Where a replica's head is.
+    pub fn audit_head(&self, replica: &str) -> String {
+        format!("{}.audit_head.{}", self.prefix, token(replica))
+    }
+
+    /// Where a replica's public key is.
+    pub fn audit_key(&self, replica: &str) -> String {
+        format!("{}.audit_key.{}", self.prefix, token(replica))
+    }
+
     /// Where one relay is told that a fetch has ended.
     pub fn permit_back(&self, relay: &str) -> String {
         format!("{}.registry.permit.{relay}", self.prefix)
+    }
+}
+
+/// A replica's name as one part of a subject; `*` stands for all of them. The part of a name that is drawn at random keeps
+/// those apart that are made equal.
+fn token(replica: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    match replica {
+        "*" => replica.to_owned(),
+        replica => replica
+            .chars()
+            .map(|c| if allowed(c) { c } else { '_' })
+            .collect(),
     }
 }
 
@@ -108,6 +153,8 @@ mod tests {
         assert_eq!(names.stream(), "GREENLANE_REGISTRY");
         assert_eq!(names.changes(), "greenlane.registry.changes");
         assert_eq!(names.bucket(), "greenlane-registry");
+        assert_eq!(names.audit_stream(), "greenlane_audit");
+        assert_eq!(names.audit("kh-1.example-0f"), "greenlane.audit.kh-1_example-0f");
         for wild in ["", "a.b", "a b", "a>", "*", "ü", &"a".repeat(65)] {
             assert!(Names::new(wild).is_err(), "{wild}");
         }

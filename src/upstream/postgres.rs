@@ -8,6 +8,7 @@
 //!
 //! Nothing is prepared and no setting outlives a transaction, so that a transaction pooler may stand in between.
 
+mod archive;
 mod commitments;
 mod connect;
 mod copy;
@@ -21,6 +22,7 @@ mod snapshot;
 mod tls;
 mod writers;
 
+pub use archive::{Archive, ArchiveReader};
 pub use commitments::Commitments;
 pub use edit::{Editor, Import};
 pub use history::History;

@@ -2,10 +2,12 @@
 
 mod commitments;
 pub mod edit;
+mod heads;
 mod history;
 mod reader;
 
 pub use commitments::Commitments;
+pub use heads::Heads;
 pub use history::History;
 pub use reader::{Reader, store_digest};
 

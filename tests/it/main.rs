@@ -56,5 +56,14 @@ mod feed;
 /// `PostgreSQL` as the store: what its triggers log, and what a replica makes of it, whatever breaks between.
 mod postgres;
 
+/// A log that was damaged or tampered with: what `verify` says of it.
+mod damage;
+
+/// Seals, indexes, proofs of single decisions, and what is deleted by age and size.
+mod sealing;
+
+/// Decisions looked up in a log and in the database that logs are shipped to: what a scan of everything finds.
+mod queries;
+
 /// The commands that write a store: the same of either kind.
 mod commands;

@@ -3,7 +3,7 @@ use std::sync::RwLock;
 use bytes::Bytes;
 use greenlane::{
     audit::{
-        archive::PolicyArchive,
+        archive::{PolicyArchive, activation},
         frame::{GroupHeader, push_record},
         read::{Group, ReadError},
         replay::{Replayed, Replayer, Summary, replay_log},
@@ -32,26 +32,6 @@ use crate::{
         records::{Answered, plausible},
     },
 };
-
-/// The record of the policies in force at first.
-fn activation(book: &PolicyBook) -> pb::PolicyActivation {
-    pb::PolicyActivation {
-        policies: book
-            .policies()
-            .iter()
-            .map(|policy| pb::PolicyDocument {
-                id: policy.id().to_owned(),
-                digest: policy.digest.clone(),
-                canonical: policy.canonical().to_owned(),
-            })
-            .collect(),
-        parameters: Some(pb::PolicyDocument {
-            id: String::new(),
-            digest: book.parameters.digest.clone(),
-            canonical: book.parameters.canonical().to_owned(),
-        }),
-    }
-}
 
 fn archive(activations: &[pb::PolicyActivation]) -> RwLock<PolicyArchive> {
     let mut archive = PolicyArchive::default();

@@ -167,8 +167,7 @@ impl Stream {
 
     /// The largest message that goes into it, in bytes.
     pub fn largest_message(&self) -> usize {
-        let taken = self.context.client().max_payload();
-        taken.min(LARGEST).saturating_sub(AROUND)
+        largest_message(&self.context)
     }
 
     /// What it holds, if it is still the same stream; `None` where it is gone, or made anew.
@@ -258,8 +257,14 @@ fn last(stream_sequence: u64, message: Message) -> Last {
     }
 }
 
-/// What stream and bucket have in common.
-fn kept() -> Config {
+/// The largest message that these servers take and we make, in bytes.
+pub(super) fn largest_message(context: &jetstream::Context) -> usize {
+    let taken = context.client().max_payload();
+    taken.min(LARGEST).saturating_sub(AROUND)
+}
+
+/// What streams and bucket have in common.
+pub(super) fn kept() -> Config {
     Config {
         retention: RetentionPolicy::Limits,
         storage: StorageType::File,

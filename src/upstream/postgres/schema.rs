@@ -11,6 +11,7 @@ use super::{super::UpstreamError, Settings, connect::Address, within};
 use crate::domain::recognition::{ShippedArrangement, shipped_arrangements};
 
 const TABLES: &str = include_str!("tables.sql");
+const AUDIT: &str = include_str!("audit.sql");
 const TRIGGERS: &str = include_str!("triggers.sql");
 
 /// The schema of this release; a comment on `registry_meta` tells which one a store has.
@@ -84,7 +85,7 @@ async fn migrate_on(client: &Client) -> Result<Migrated, UpstreamError> {
     // The triggers' functions keep this path: no writer's own objects come before ours.
     client
         .batch_execute(&format!(
-            "SET LOCAL search_path = {quoted}, pg_temp; SET LOCAL client_min_messages = warning; {TABLES}"
+            "SET LOCAL search_path = {quoted}, pg_temp; SET LOCAL client_min_messages = warning; {TABLES} {AUDIT}"
         ))
         .await?;
     if !seeded {

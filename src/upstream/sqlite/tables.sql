@@ -87,6 +87,21 @@ CREATE TABLE IF NOT EXISTS registry_meta (
   low_watermark INTEGER NOT NULL
 );
 
+-- The last signed head of the audit log beside this store, and the key that signs: they show when the log's end is cut.
+CREATE TABLE IF NOT EXISTS audit_head (
+  replica   TEXT PRIMARY KEY,
+  sequence  INTEGER NOT NULL,
+  head      TEXT NOT NULL,
+  signature BLOB NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS audit_key (
+  replica    TEXT NOT NULL,
+  public_key TEXT NOT NULL,
+  first_seen TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+  PRIMARY KEY (replica, public_key)
+);
+
 -- Not in the contract, and nobody's to read: rows that the statement now running might push out, so that the AFTER
 -- triggers can tell which really went. No constraint, because a trigger's INSERT takes over the conflict clause of
 -- the statement that fired it (OR IGNORE would lose a note without a word).

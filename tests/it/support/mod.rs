@@ -1,6 +1,7 @@
 //! What tests share: a server of their own, its store, requests, and a wait with a deadline.
 
 pub(crate) mod app;
+pub(crate) mod audit;
 pub(crate) mod facts;
 pub(crate) mod postgres;
 pub(crate) mod raw;

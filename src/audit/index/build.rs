@@ -1,0 +1,110 @@
+//! Makes an index by reading a segment.
+
+use std::{collections::BTreeSet, path::Path};
+
+use prost::Message as _;
+
+use super::{
+    HEAD, KEY, MAGIC, Place, RECORD, Summary, lane_bit,
+    record::{Decision, DecisionEntry, Record},
+    table,
+};
+use crate::audit::read::{ReadError, SegmentReader};
+
+/// The bytes of the index of a segment.
+pub(super) fn index_of(segment: &Path) -> Result<Vec<u8>, ReadError> {
+    let mut reader = SegmentReader::open(segment)?;
+    let mut building = Building::default();
+    while let Some(group) = reader.next_group()? {
+        for (in_group, (_, record)) in (0..).zip(group.records()) {
+            let record = record.and_then(|bytes| Record::decode(bytes).ok());
+            building.add(group.offset, in_group, record.as_ref());
+        }
+    }
+    Ok(building.finish(reader.header.first_sequence, reader.place().0))
+}
+
+#[derive(Default)]
+struct Building {
+    records: Vec<[u8; RECORD]>,
+    keys: Vec<(u64, u32)>,
+    summary: Summary,
+    offices: BTreeSet<u16>,
+}
+
+impl Building {
+    /// Adds the next record; one that is none takes its place all the same.
+    fn add(&mut self, group_offset: u64, in_group: u32, record: Option<&Record>) {
+        let number = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
+        let mut place = Place {
+            group_offset,
+            in_group,
+            ..Place::default()
+        };
+        if let Some(record) = record {
+            place.at = record.recorded_at.as_ref().map_or(0, nanoseconds);
+            place.kind = record.kind();
+            if let Some(entry) = &record.decision
+                && let Some(decision) = &entry.decision
+            {
+                self.summarize(&mut place, entry, decision);
+            }
+            let mut hashes = Vec::new();
+            record.keys(|hash| hashes.push(hash));
+            hashes.sort_unstable();
+            hashes.dedup();
+            self.keys.extend(hashes.into_iter().map(|hash| (hash, number)));
+        }
+        self.records.push(place.to_bytes());
+    }
+
+    fn summarize(&mut self, place: &mut Place, entry: &DecisionEntry, decision: &Decision) {
+        place.at = decision.decided_at.as_ref().map_or(place.at, nanoseconds);
+        place.lane = u8::try_from(decision.lane).unwrap_or_default();
+        let office = entry.request.as_ref().and_then(|request| {
+            let digits = std::str::from_utf8(&request.customs_office).ok()?;
+            digits.parse().ok()
+        });
+        place.office = office.unwrap_or_default();
+        let (earliest, latest) = self.summary.decided.unwrap_or((place.at, place.at));
+        self.summary.decided = Some((earliest.min(place.at), latest.max(place.at)));
+        self.summary.lanes |= lane_bit(decision.lane);
+        self.offices.insert(place.office);
+    }
+
+    fn finish(mut self, first_sequence: u64, segment_bytes: u64) -> Vec<u8> {
+        self.keys.sort_unstable();
+        let keys: Vec<[u8; KEY]> = self.keys.iter().map(key_entry).collect();
+        // Of a segment without a decision the earliest is the later.
+        let (earliest, latest) = self.summary.decided.unwrap_or((1, 0));
+        let count = |entries: usize| u32::try_from(entries).unwrap_or(u32::MAX).to_le_bytes();
+        let mut bytes = Vec::with_capacity(HEAD + (self.records.len() * RECORD) + (keys.len() * KEY));
+        bytes.extend(MAGIC);
+        bytes.extend(first_sequence.to_le_bytes());
+        bytes.extend(segment_bytes.to_le_bytes());
+        bytes.extend(earliest.to_le_bytes());
+        bytes.extend(latest.to_le_bytes());
+        bytes.extend(self.summary.lanes.to_le_bytes());
+        bytes.extend(count(self.records.len()));
+        bytes.extend(count(keys.len()));
+        bytes.extend(count(self.offices.len()));
+        bytes.extend(self.offices.iter().flat_map(|office| office.to_le_bytes()));
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        table::write(&mut bytes, &self.records);
+        table::write(&mut bytes, &keys);
+        bytes
+    }
+}
+
+fn key_entry((hash, record): &(u64, u32)) -> [u8; KEY] {
+    let mut entry = [0; KEY];
+    entry[..8].copy_from_slice(&hash.to_le_bytes());
+    entry[8..].copy_from_slice(&record.to_le_bytes());
+    entry
+}
+
+fn nanoseconds(at: &prost_types::Timestamp) -> i64 {
+    at.seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(i64::from(at.nanos))
+}

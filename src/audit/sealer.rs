@@ -1,0 +1,262 @@
+//! Seals segments as they become full, beside the writer and never in its way.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tracing::{error, info, warn};
+
+use super::{
+    frame::Hash,
+    read::{ReadError, SegmentReader},
+    seal::{SEAL, SealError, SealedSegment, SignedSeal, seal},
+    segment,
+    signing::SigningKey,
+    writer::{FullSegment, TakeFull},
+};
+
+/// Segments that may wait with their leaves; those of others are read again.
+const WAITING: usize = 4;
+/// Time after which a seal that could not be written is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Is told of every segment that has a seal: once after it was sealed, and at start of those that were. What others put
+/// beside a segment they put there, unless it is there already. Runs on the sealing thread.
+pub type OnSealed = Box<dyn Fn(&SealedSegment) + Send>;
+
+/// The thread that seals the segments of one log.
+#[derive(Debug)]
+pub struct Sealer {
+    orders: SyncSender<Order>,
+    /// Segments whose first sequence is below it are full.
+    full_below: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+enum Order {
+    Full(Box<FullSegment>),
+    /// Look again at what is full.
+    Look,
+    End,
+}
+
+impl Sealer {
+    /// Starts the thread. It seals nothing before it is told what is full.
+    pub fn spawn(directory: PathBuf, key: Arc<SigningKey>, on_sealed: OnSealed) -> io::Result<Self> {
+        let (orders, receiver) = mpsc::sync_channel(WAITING);
+        let full_below = Arc::new(AtomicU64::new(0));
+        let sealing = Sealing {
+            directory,
+            key,
+            on_sealed,
+            full_below: Arc::clone(&full_below),
+            leaves: HashMap::new(),
+            passed: HashSet::new(),
+        };
+        let thread = thread::Builder::new()
+            .name("sealer".to_owned())
+            .spawn(move || sealing.run(&receiver))?;
+        Ok(Self {
+            orders,
+            full_below,
+            thread,
+        })
+    }
+
+    /// What a writer hands full segments to. Never waits: one that finds the queue full is read from its file.
+    pub fn take_full(&self) -> TakeFull {
+        let (orders, full_below) = (self.orders.clone(), Arc::clone(&self.full_below));
+        Box::new(move |full| {
+            full_below.fetch_max(full.header.first_sequence.saturating_add(1), Ordering::Release);
+            // With a full queue the thread looks again anyway; without a thread the next start finds the segment.
+            let _handed_on = orders.try_send(Order::Full(Box::new(full)));
+        })
+    }
+
+    /// Seals what earlier runs left: every segment before the one that is being written, which begins with `active`.
+    pub fn catch_up(&self, active: u64) {
+        self.full_below.fetch_max(active, Ordering::Release);
+        let _handed_on = self.orders.try_send(Order::Look);
+    }
+
+    /// Seals what is full and ends the thread. What cannot be sealed now is sealed at the next start.
+    pub fn end(self) {
+        // Fails only where the thread has ended.
+        let _handed_on = self.orders.send(Order::End);
+        if self.thread.join().is_err() {
+            error!("the sealing thread panicked");
+        }
+    }
+}
+
+/// What the thread works with.
+struct Sealing {
+    directory: PathBuf,
+    key: Arc<SigningKey>,
+    on_sealed: OnSealed,
+    full_below: Arc<AtomicU64>,
+    /// Full segments that came with their leaves, by first sequence.
+    leaves: HashMap<u64, FullSegment>,
+    /// Segments that are done, or damaged.
+    passed: HashSet<u64>,
+}
+
+impl Sealing {
+    fn run(mut self, orders: &Receiver<Order>) {
+        let mut pending = false;
+        loop {
+            let order = if pending {
+                orders.recv_timeout(RETRY)
+            } else {
+                orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            };
+            let end = match order {
+                Ok(Order::Full(full)) => {
+                    if self.leaves.len() < WAITING {
+                        self.leaves.insert(full.header.first_sequence, *full);
+                    }
+                    false
+                }
+                Ok(Order::Look) | Err(RecvTimeoutError::Timeout) => false,
+                Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => true,
+            };
+            let sealed = self.seal_all();
+            if let Err(problem) = &sealed
+                && !pending
+            {
+                warn!(%problem, "an audit segment could not be sealed; trying again");
+            }
+            pending = sealed.is_err();
+            if end {
+                return;
+            }
+        }
+    }
+
+    /// Seals in order, so that each can name the one before; stops at the first that cannot be written now.
+    fn seal_all(&mut self) -> Result<(), SealError> {
+        let full_below = self.full_below.load(Ordering::Acquire);
+        let directory = self.directory.clone();
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |error| SealError::Io { path, error }
+        };
+        let segments = segment::list(&directory).map_err(at(&directory))?;
+        let full = segments.partition_point(|(first, _)| *first < full_below);
+        let new = segments.iter().take(full);
+        for (first, path) in new
+            .filter(|(first, _)| !self.passed.contains(first))
+            .collect::<Vec<_>>()
+        {
+            let sealed = match SignedSeal::read(path).map_err(at(path))? {
+                Some(signed) => signed.unverified().map(|seal| SealedSegment {
+                    path: path.clone(),
+                    seal,
+                }),
+                None => self.seal_one(*first, path)?,
+            };
+            if let Some(sealed) = &sealed {
+                (self.on_sealed)(sealed);
+            }
+            self.leaves.remove(first);
+            self.passed.insert(*first);
+        }
+        Ok(())
+    }
+
+    /// `None` where the segment is damaged: what cannot be vouched for gets no seal, and `audit verify` tells of it.
+    fn seal_one(&self, first: u64, path: &Path) -> Result<Option<SealedSegment>, SealError> {
+        let read;
+        let full = match self.leaves.get(&first) {
+            Some(full) => full,
+            None => match read_full(path) {
+                Ok(full) => {
+                    read = full;
+                    &read
+                }
+                Err(problem @ ReadError::Io { .. }) => return Err(problem.into()),
+                Err(problem) => {
+                    error!(%problem, "an audit segment is damaged and stays without a seal");
+                    return Ok(None);
+                }
+            },
+        };
+        let previous = self.digest_before(first).map_err(|error| SealError::Io {
+            path: path.to_owned(),
+            error,
+        })?;
+        let sealed = seal(full, previous, &self.key, Timestamp::now())?;
+        info!(
+            segment = first,
+            records = sealed.seal.records,
+            bytes = sealed.seal.bytes,
+            "audit segment sealed"
+        );
+        Ok(Some(sealed))
+    }
+
+    /// Digest of the last seal before a segment. Segments may be gone by then, seals are not.
+    fn digest_before(&self, first: u64) -> io::Result<Hash> {
+        let seals = segment::list_files(&self.directory, SEAL)?;
+        let before = seals.iter().rev().find(|(sequence, _)| *sequence < first);
+        let signed = before.map(|(_, path)| SignedSeal::read(path)).transpose()?;
+        Ok(signed.flatten().map_or(Hash::default(), |signed| signed.digest()))
+    }
+}
+
+/// Reads a segment that is full, to its end, and checks that it belongs together: nothing else gets a seal.
+///
+/// What a failed write left behind the last group is no part of it, if the next segment goes on where that group ends.
+pub fn read_full(path: &Path) -> Result<FullSegment, ReadError> {
+    let mut reader = SegmentReader::open(path)?;
+    let header = reader.header;
+    let (mut chain, mut leaves, mut length) = (header.chain_before, Vec::new(), reader.place().0);
+    loop {
+        match reader.next_group() {
+            Ok(None) => break,
+            Ok(Some(group)) => {
+                let own = group.leaves();
+                if own.len() as u64 != u64::from(group.header.records)
+                    || group.header.chain_after(&chain, &own) != group.header.chain
+                {
+                    return Err(ReadError::Damaged {
+                        path: path.to_owned(),
+                        offset: group.offset,
+                        sequence: group.header.first_sequence,
+                        what: "its chain is another",
+                    });
+                }
+                chain = group.header.chain;
+                length = group.end();
+                leaves.extend(own);
+            }
+            Err(damage @ ReadError::Damaged { .. }) => {
+                let (_, next_sequence) = reader.place();
+                let next = SegmentReader::open(&path.with_file_name(segment::name(next_sequence)));
+                if next.is_ok_and(|next| next.header.chain_before == chain) {
+                    break;
+                }
+                return Err(damage);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(FullSegment {
+        path: path.to_owned(),
+        header,
+        length,
+        leaves,
+        chain,
+    })
+}

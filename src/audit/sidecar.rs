@@ -1,0 +1,43 @@
+//! Files that stand beside a segment and have its name: `.seal`, `.sig`, `.index` and others. Each is there whole or not at all.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+/// The sidecar of a segment with that extension.
+pub fn path(segment: &Path, extension: &str) -> PathBuf {
+    segment.with_extension(extension)
+}
+
+/// Writes a file anew: the disk has all of it before it has its name.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A leftover of this name is written over: one process writes a log's sidecars.
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let written = File::create(&new)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&new, path))
+        .and_then(|()| sync_directory(path));
+    if written.is_err() {
+        let _removed = fs::remove_file(&new);
+    }
+    written
+}
+
+/// Reads a file; `None` when it is not there.
+pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the disk have the entries of the directory in which `path` lies.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
