@@ -93,10 +93,9 @@ impl Consignments {
 
 impl Seen {
     fn new(digest: u64, epoch: u8, of_month: bool) -> Self {
-        let [.., a, b, c, d, e, f] = digest.to_be_bytes();
         Self {
-            high: u32::from_be_bytes([a, b, c, d]),
-            low: u16::from_be_bytes([e, f]),
+            high: u32::try_from(digest >> 32).unwrap_or_default(),
+            low: u16::try_from(digest & 0xffff).unwrap_or_default(),
             epoch,
             of_month,
         }
