@@ -45,7 +45,7 @@ enum DrawCommand {
         #[arg(long, value_name = "MONTH")]
         epoch: Epoch,
     },
-    Verify(verify::Verify),
+    Verify(Box<verify::Verify>),
 }
 
 impl Draw {

@@ -222,7 +222,10 @@ impl Check {
             InspectionBasis::Mandated if !mandated => "no order mandates the inspection",
             InspectionBasis::Targeted if mandated => "an order mandates the inspection",
             InspectionBasis::Targeted if !targeted => "no order targets the inspection",
-            _ => return,
+            InspectionBasis::Mandated
+            | InspectionBasis::Targeted
+            | InspectionBasis::Random
+            | InspectionBasis::Unspecified => return,
         };
         self.faults.push(Fault::Baseless(fault));
     }

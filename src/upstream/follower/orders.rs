@@ -28,8 +28,11 @@ pub struct OrderChange {
     pub author: Option<String>,
 }
 
-/// Told of changes that came in force, in order.
-pub struct OrderListener(pub Box<dyn Fn(&[OrderChange]) + Send>);
+/// Takes changes that came in force, in order.
+pub type OnOrderChanges = Box<dyn Fn(&[OrderChange]) + Send>;
+
+/// Told of changes that came in force.
+pub struct OrderListener(pub OnOrderChanges);
 
 impl fmt::Debug for OrderListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@
 //! body: kind u8 | changes: epoch, from u64, open u8, commits | reset: epoch, sequence u64, mark, cause u8, object
 //! ```
 //!
-//! A row: entity, key, op, committed_at | flag u8, the row | in version 2 flag u8, the author of a control order's row.
+//! A row: entity, key, op, `committed_at` | flag u8, the row | in version 2 flag u8, the author of an order's row.
 //!
 //! All numbers are little-endian, texts have a u32 length before them. The sum covers every byte that stands beside it.
 //! Sequences within a run are not written: they count up from `from`, so that a decoded run cannot have a hole.
