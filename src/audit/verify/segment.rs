@@ -160,13 +160,15 @@ impl Examining<'_> {
             }
         }
         let count = leaves.len() as u64;
+        // One more than it has: what it lost may have been its last.
+        let end = group.header.next_sequence().saturating_add(1);
         if count != u64::from(group.header.records) {
-            self.fault_to(first, group.header.next_sequence(), group.offset, What::Count);
+            self.fault_to(first, end, group.offset, What::Count);
         }
         if let Some(chain) = &self.chain
             && group.header.chain_after(chain, &leaves) != group.header.chain
         {
-            self.fault_to(first, group.header.next_sequence(), group.offset, What::Chain);
+            self.fault_to(first, end, group.offset, What::Chain);
         }
         self.chain = Some(group.header.chain);
         let next_sequence = group.header.next_sequence();
