@@ -239,7 +239,7 @@ pub fn verify(
     report
         .faults
         .sort_by_key(|fault| (fault.sequence, fault.segment, fault.offset));
-    report.fault_count = report.faults.len() as u64;
+    report.fault_count += report.faults.len() as u64;
     report.faults.truncate(TOLD);
     Ok(report)
 }

@@ -208,6 +208,7 @@ impl<'a> Linking<'a> {
         report.bytes += examined.end;
         report.last_sequence = examined.next_sequence.saturating_sub(1);
         report.faults.extend(examined.faults);
+        report.fault_count += examined.more_faults;
         self.chain_at_head = self.chain_at_head.or(examined.chain_at);
         self.end = (first, examined.end);
         self.sequence = examined.next_sequence;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
-use super::{Fault, What};
+use super::{Fault, TOLD, What};
 use crate::{
     audit::{
         frame::{self, Hash},
@@ -23,8 +23,10 @@ pub(super) struct Examined {
     pub(super) path: PathBuf,
     /// `None` where it is damaged.
     pub(super) header: Option<SegmentHeader>,
-    /// In the order of the file.
+    /// In the order of the file; not more than a report holds.
     pub(super) faults: Vec<Fault>,
+    /// How many there are beyond.
+    pub(super) more_faults: u64,
     /// Where something stands that is no whole group, with nothing whole behind it.
     pub(super) torn: Option<u64>,
     /// Where its last whole group ends, and the sequence that follows.
@@ -64,6 +66,7 @@ pub(super) fn examine(
             path: path.to_owned(),
             header,
             faults: Vec::new(),
+            more_faults: 0,
             torn: None,
             end: reader.place().0,
             next_sequence: first,
@@ -215,6 +218,10 @@ impl Examining<'_> {
 
     /// A fault from one sequence up to, but not including, another.
     fn fault_to(&mut self, sequence: u64, end: u64, offset: u64, what: What) {
+        if self.found.faults.len() == TOLD {
+            self.found.more_faults += 1;
+            return;
+        }
         self.found.faults.push(Fault {
             sequence,
             last_sequence: end.saturating_sub(1).max(sequence),
