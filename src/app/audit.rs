@@ -12,7 +12,7 @@ use crate::{
     audit::{
         archive::activation,
         index::SegmentIndex,
-        log::{AuditLog, Lane, OnFailure},
+        log::{AuditLog, Lane, OnFailure, record},
         rates::{self, RateTable},
         remembered,
         retention::Retention,
@@ -24,7 +24,11 @@ use crate::{
     },
     facilitation::{Facilitation, REMEMBERED},
     policy::PolicyBook,
-    wire::pb,
+    upstream::follower::{OrderChange, OrderListener},
+    wire::{
+        convert,
+        pb::{self, audit_record::Entry},
+    },
 };
 
 /// The log's directory in the data directory, unless another is set.
@@ -165,6 +169,35 @@ fn add_sidecars(sealed: &SealedSegment) {
     {
         warn!(%problem, "the realized rates of an audit segment could not be put beside it");
     }
+}
+
+/// Puts the changes of control orders that come in force into the log, each set of them as a group.
+pub(super) fn logged_orders(log: Arc<AuditLog>) -> OrderListener {
+    OrderListener(Box::new(move |changes| {
+        let change = |change: &OrderChange| {
+            let OrderChange {
+                id,
+                order,
+                position,
+                committed_at,
+                author,
+            } = change.clone();
+            record(Entry::OrderChange(pb::ControlOrderChange {
+                id,
+                order: order.as_deref().map(convert::control_order),
+                registry_version: Some(pb::RegistryVersion {
+                    epoch: position.epoch.to_string(),
+                    sequence: position.sequence,
+                }),
+                committed_at: committed_at.map(convert::instant),
+                author: author.unwrap_or_default(),
+            }))
+        };
+        let records: Vec<_> = changes.iter().map(change).collect();
+        if let Err(problem) = log.append(&records) {
+            error!(%problem, orders = records.len(), "the audit log does not tell of changed control orders");
+        }
+    }))
 }
 
 /// Takes up what earlier runs knew from the log, before anything is decided: draws that declarations keep, and realized rates.

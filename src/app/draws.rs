@@ -4,7 +4,7 @@
 //! compare their own key with it. A store that does not answer is asked again; what was drawn meanwhile can be recomputed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map},
     fmt,
     sync::Arc,
     time::Duration,
@@ -152,13 +152,25 @@ impl Committer {
                 Err(problem) => warn!(%problem, "passed over"),
             }
         }
+        let published = self.publish_missing(&mut standing, now).await;
+        // Also where nothing can be put: with another key than the one that stands, nothing is drawn.
+        self.compare(&standing);
+        published?;
+        self.reveal(&standing, now).await
+    }
+
+    /// Puts a commitment for each epoch that needs one and has none.
+    async fn publish_missing(
+        &self,
+        standing: &mut BTreeMap<Epoch, Commitment>,
+        now: Timestamp,
+    ) -> Result<(), UpstreamError> {
         for epoch in self.needed(now) {
-            if let std::collections::btree_map::Entry::Vacant(missing) = standing.entry(epoch) {
+            if let btree_map::Entry::Vacant(missing) = standing.entry(epoch) {
                 missing.insert(self.publish(epoch, now).await?);
             }
         }
-        self.compare(&standing);
-        self.reveal(&standing, now).await
+        Ok(())
     }
 
     /// The epochs whose commitments must be in the store: this one and the next first.

@@ -20,7 +20,7 @@ use crate::{
     upstream::{
         comparison::Comparison,
         file::{About, FileError, SnapshotFile},
-        follower::{FileStart, Follower, FollowerSettings},
+        follower::{FileStart, Follower, FollowerSettings, OrderListener},
         guard::DriftLimits,
         postgres::TlsFiles,
         relay::Publisher,
@@ -39,6 +39,7 @@ const RESYNCS: usize = 1;
 pub(super) struct Feed {
     source: Source,
     publisher: Option<Publisher>,
+    orders: Option<OrderListener>,
     settings: FollowerSettings,
     compare_interval: Duration,
     snapshot_interval: Duration,
@@ -76,6 +77,7 @@ impl Feed {
         Self {
             source,
             publisher: None,
+            orders: None,
             settings: FollowerSettings {
                 min_enterprises: upstream.min_enterprises,
                 change_log_retention: upstream.change_log_retention.get(),
@@ -105,6 +107,12 @@ impl Feed {
         self
     }
 
+    /// Tells of changes of control orders.
+    pub(super) fn telling_orders(mut self, listener: OrderListener) -> Self {
+        self.orders = Some(listener);
+        self
+    }
+
     /// Publishes whatever is applied, before it is.
     pub(super) fn publishing(mut self, publisher: Publisher) -> Self {
         self.publisher = Some(publisher);
@@ -120,6 +128,7 @@ impl Feed {
         let Self {
             source,
             publisher,
+            orders,
             settings,
             compare_interval,
             snapshot_interval,
@@ -157,6 +166,9 @@ impl Feed {
             let mut follower = Follower::new(source, registry, status, metrics, settings, file);
             if let Some(publisher) = publisher {
                 follower = follower.publishing(publisher);
+            }
+            if let Some(listener) = orders {
+                follower = follower.telling_orders(listener);
             }
             follower.run(resyncs, stop).await;
             ended.send_replace(true);

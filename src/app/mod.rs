@@ -156,6 +156,7 @@ impl App {
                 proof.log.clone(),
             ))
         });
+        let log = proof.log.clone();
         Ok(Self {
             server,
             proof,
@@ -167,6 +168,10 @@ impl App {
                 let policy_digest = move || policies::digest_in_force(&facilitation.policies());
                 let metrics = Arc::clone(&metrics);
                 let feed = Feed::new(settings, source, registry, status, metrics, policy_digest);
+                let feed = match log {
+                    Some(log) => feed.telling_orders(audit::logged_orders(log)),
+                    None => feed,
+                };
                 if accept_drift {
                     feed.accepting_drift()
                 } else {

@@ -10,7 +10,7 @@ use std::{process::ExitCode, str::FromStr};
 use clap::{Subcommand, builder::NonEmptyStringValueParser};
 use jiff::Timestamp;
 
-use super::{Context, output};
+use super::{Context, author::signed, output};
 use crate::{
     app::source_settings,
     domain::{
@@ -117,7 +117,7 @@ impl Set {
             suspended,
         };
         let code = self.customs_code;
-        let mut editor = Editor::open_or_create(&store(context))?;
+        let mut editor = signed(Editor::open_or_create(&store(context))?)?;
         let is_new = editor.set_enterprise(code, &change, Date::of(Timestamp::now()))?;
         let done = if is_new { "registered" } else { "changed" };
         said(
@@ -154,7 +154,7 @@ impl Schedule {
             effective_from: from,
             credit_tier: tier,
         };
-        Editor::open_or_create(&store(context))?.schedule(code, scheduled)?;
+        signed(Editor::open_or_create(&store(context))?)?.schedule(code, scheduled)?;
         let done =
             serde_json::json!({"customs_code": code.as_str(), "credit_tier": tier, "effective_from": from});
         said(context, &format!("{code} is {tier} from {from} on"), &done)
@@ -178,7 +178,7 @@ impl Unschedule {
             customs_code: code,
             from,
         } = self;
-        let was_scheduled = Editor::open(&store(context))?.unschedule(code, from)?;
+        let was_scheduled = signed(Editor::open(&store(context))?)?.unschedule(code, from)?;
         anyhow::ensure!(was_scheduled, "nothing is scheduled for {code} on {from}");
         let done = serde_json::json!({"customs_code": code.as_str(), "effective_from": from});
         said(

@@ -1,6 +1,7 @@
 //! The command line: one file a command, each a thin client of the library or of the gRPC API.
 
 mod audit;
+mod author;
 mod client;
 mod completions;
 mod decide;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{
     Context,
+    author::signed,
     enterprise::{said, store},
     output,
 };
@@ -173,7 +174,7 @@ impl Add {
                 order.valid_from
             );
         }
-        Editor::open_or_create(&store(context))?.add_order(&order)?;
+        signed(Editor::open_or_create(&store(context))?)?.add_order(&order)?;
         let ControlOrder { id, kind, basis, .. } = &order;
         let done = serde_json::json!({"id": id, "kind": kind, "basis": basis});
         said(context, &format!("added order {id}: {kind}, {basis}"), &done)
@@ -296,7 +297,7 @@ impl End {
     fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let id = self.id;
         let at = self.at.unwrap_or_else(Timestamp::now);
-        let (end, changed) = match Editor::open(&store(context))?.end_order(&id, at)? {
+        let (end, changed) = match signed(Editor::open(&store(context))?)?.end_order(&id, at)? {
             Ending::Unknown => anyhow::bail!("no order {id} in the store"),
             Ending::Before(end) => (end, false),
             Ending::Ended => (at, true),

@@ -1,8 +1,11 @@
 //! One generation of the registry: the tables, the position they stand at, and the single writer's side.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering, fence},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering, fence},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -21,6 +24,7 @@ use crate::domain::{
     CreditTier,
     enterprise::{RegisteredEnterprise, Schedule},
     identifier::{AeoCode, EnterpriseId},
+    order::ControlOrder,
     recognition::RecognisedOperator,
 };
 
@@ -190,6 +194,11 @@ impl Generation {
     /// Control orders, in force or not.
     pub fn order_count(&self) -> usize {
         self.writer().orders.len()
+    }
+
+    /// Every control order by its id.
+    pub fn orders(&self) -> BTreeMap<String, Arc<ControlOrder>> {
+        self.writer().orders.clone()
     }
 
     /// The digest of every row, 64 hex digits.

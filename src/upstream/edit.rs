@@ -121,6 +121,14 @@ impl Editor {
         Ok(Self::Sqlite(embedded(&path)?))
     }
 
+    /// Names who writes. A database knows that better: its triggers log the user of the session.
+    pub fn signed_by(self, author: &str) -> Result<Self, EditError> {
+        match self {
+            Self::Sqlite(editor) => Ok(Self::Sqlite(editor.signed_by(author)?)),
+            database @ Self::Postgres(_) => Ok(database),
+        }
+    }
+
     /// The enterprise of that identifier with its scheduled tiers and at most `history` former rows.
     pub fn enterprise(
         &self,

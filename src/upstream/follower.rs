@@ -7,9 +7,12 @@
 //!     +-- snapshot file at start ---------------------+      <----- refused: last good stays +  +-------------+
 //! ```
 
+mod orders;
 mod publish;
 mod report;
 mod start;
+
+pub use self::orders::{OrderChange, OrderListener};
 
 use std::{
     sync::Arc,
@@ -99,6 +102,8 @@ pub struct Follower {
     source: Source,
     /// Where this is a relay's.
     publisher: Option<Publisher>,
+    /// Told of changes of control orders.
+    orders: Option<OrderListener>,
     registry: Arc<Registry>,
     status: Arc<FeedStatus>,
     metrics: Arc<Metrics>,
@@ -138,6 +143,7 @@ impl Follower {
         Self {
             source,
             publisher: None,
+            orders: None,
             registry,
             status,
             metrics,
@@ -298,6 +304,7 @@ impl Follower {
             self.guard.settle(held.tier_counts(), Instant::now());
         }
         if in_place {
+            self.tell_orders(held, commit);
             self.count(&changes, commit);
             self.in_force(held);
         }
@@ -341,6 +348,7 @@ impl Follower {
             publisher.replaced(cause);
         }
         let former = self.registry.replace(Arc::clone(&generation));
+        self.tell_replaced_orders(former.as_deref(), &generation);
         self.in_force(&generation);
         self.confirm(asked);
         info!(

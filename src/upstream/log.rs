@@ -21,6 +21,8 @@ pub struct LogEntry {
     pub row: Option<String>,
     /// When it was written, by the store's clock.
     pub committed_at: String,
+    /// Who wrote it, as far as the store knows.
+    pub author: Option<String>,
 }
 
 impl LogEntry {
@@ -33,6 +35,8 @@ impl LogEntry {
             op,
             row,
             committed_at,
+            // Replicas that know nothing of authors must come to the same number.
+            author: _,
         } = self;
         let mut context = Context::new(&SHA256);
         context.update(&sequence.to_le_bytes());
@@ -89,7 +93,13 @@ mod tests {
             op: "UPSERT".to_owned(),
             row: None,
             committed_at: "2026-11-24T00:00:00.000Z".to_owned(),
+            author: None,
         };
+        let by = LogEntry {
+            author: Some("officer".to_owned()),
+            ..entry.clone()
+        };
+        assert_eq!(entry.fingerprint(), by.fingerprint());
         let mut seen = vec![entry.fingerprint()];
         for change in [
             |entry: &mut LogEntry| entry.sequence = 8,

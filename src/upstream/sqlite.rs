@@ -91,6 +91,13 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, UpstreamError> {
     Ok(connection)
 }
 
+/// Whether the log has a place for who wrote: stores of the first release have none.
+fn has_author(connection: &Connection) -> Result<bool, UpstreamError> {
+    let asked = "SELECT 1 FROM pragma_table_info('change_log') WHERE name = 'author'";
+    let found = connection.query_row(asked, [], |_| Ok(())).optional()?;
+    Ok(found.is_some())
+}
+
 /// Brings the schema up to date; what is there already stays.
 fn migrate(connection: &mut Connection) -> Result<(), UpstreamError> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
@@ -100,6 +107,9 @@ fn migrate(connection: &mut Connection) -> Result<(), UpstreamError> {
     };
     let seeded = exists(Entity::MutualRecognition.name())?;
     transaction.execute_batch(TABLES)?;
+    if !has_author(&transaction)? {
+        transaction.execute("ALTER TABLE change_log ADD COLUMN author TEXT", [])?;
+    }
     transaction.execute(
         "INSERT INTO registry_meta (epoch, sequence, low_watermark)
          SELECT lower(hex(randomblob(16))), 0, 0 WHERE NOT EXISTS (SELECT 1 FROM registry_meta)",

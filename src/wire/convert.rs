@@ -6,13 +6,14 @@ use prost_types::Duration;
 use super::pb::{self, party::Identifier};
 use crate::{
     domain::{
-        CreditTier, Freshness,
+        CreditTier, Direction, Freshness,
         decision::{
             Decision, DocumentReview, InspectionBasis, Lane, PartyAssessment, PriorityClass, Reason,
             ReasonCode,
         },
-        identifier::CustomsCode,
+        identifier::{Country, CustomsCode, CustomsOffice, HsPrefix},
         measure::{Measure, MeasureSet},
+        order::ControlOrder,
     },
     facilitation::Outcome,
     policy::{Parameters, Policy},
@@ -108,6 +109,38 @@ fn reason(reason: &Reason<'_>) -> pb::Reason {
         party: reason.party.map(u32::from),
         text: reason.text.to_owned(),
         confidential_text: reason.confidential_text.to_owned(),
+    }
+}
+
+/// A control order with its columns as the store has them; an absent one is empty.
+pub fn control_order(order: &ControlOrder) -> pb::ControlOrder {
+    let ControlOrder {
+        id,
+        kind,
+        basis,
+        selectors,
+        valid_from,
+        valid_to,
+        legal_basis,
+        public_reason,
+        confidential_reason,
+    } = order;
+    let text = |column: Option<&str>| column.unwrap_or_default().to_owned();
+    pb::ControlOrder {
+        id: id.clone(),
+        kind: kind.name().to_owned(),
+        basis: basis.name().to_owned(),
+        enterprise_id: text(selectors.enterprise_id.as_deref()),
+        hs_prefix: text(selectors.hs_prefix.as_ref().map(HsPrefix::as_str)),
+        origin_country: text(selectors.origin_country.as_ref().map(Country::as_str)),
+        customs_office: text(selectors.customs_office.as_ref().map(CustomsOffice::as_str)),
+        container_number: text(selectors.container_number.as_deref()),
+        direction: text(selectors.direction.map(Direction::name)),
+        valid_from: Some(instant(*valid_from)),
+        valid_to: valid_to.map(instant),
+        legal_basis: legal_basis.clone(),
+        public_reason: public_reason.clone(),
+        confidential_reason: text(confidential_reason.as_deref()),
     }
 }
 

@@ -252,6 +252,29 @@ async fn a_store_that_is_not_there_yet_is_tried_again() {
     assert_eq!(replica.worth().await.len(), 2);
 }
 
+#[tokio::test]
+async fn a_replica_that_may_not_write_compares_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Postgres::with_store().await;
+    let (now, theirs) = ("2026-12-20T00:00:00Z", folder.path().join("theirs"));
+    let mut first = ByHand::new(&theirs, SECRET, store(&server.url()), now);
+    first.look_at(now).await;
+    let session = server.session().await;
+    session
+        .batch_execute("CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+        .await
+        .unwrap();
+    let url = server.url().replace("postgres@", "reader@");
+    let mut reader = ByHand::new(folder.path(), OTHER_SECRET, store(&url), now);
+    let epoch = |name: &str| name.parse().unwrap();
+    let disputed = |replica: &ByHand, name| replica.committer.facilitation.draws().is_disputed(epoch(name));
+    // February has no commitment yet, and this role cannot put one.
+    *reader.now.lock().unwrap() = "2027-01-20T00:00:00Z".parse().unwrap();
+    assert!(reader.committer.look().await.is_err());
+    assert!(disputed(&reader, "2026-12") && disputed(&reader, "2027-01"));
+    assert!(!disputed(&reader, "2027-02") && !disputed(&first, "2026-12"));
+}
+
 fn this_month() -> Epoch {
     Epoch::of(Date::of(Timestamp::now()))
 }
@@ -300,13 +323,10 @@ async fn the_second_of_two_replicas_with_different_secrets_refuses_to_draw() {
         .unwrap();
     let on = |settings: &mut Settings| settings.upstream.url = StoreUrl::new(server.url());
     let decide = async |app: &TestApp, sequence, party| {
-        let request = pb::DecideRequest {
-            ..import(sequence, party)
-        };
+        let request = import(sequence, party);
         let mut facilitation = app.facilitation();
         eventually("the registry is loaded", SOON, async || {
-            let asked = pb::DecideRequest::clone(&request);
-            let answer = facilitation.decide(decide_request(asked)).await;
+            let answer = facilitation.decide(request.clone()).await;
             let loading = matches!(&answer, Err(status) if status.message().contains("not loaded"));
             (!loading).then_some(answer)
         })
@@ -341,11 +361,6 @@ async fn the_second_of_two_replicas_with_different_secrets_refuses_to_draw() {
     assert!(decide(&TestApp::with(on), 1, REGULAR).await.is_ok());
 }
 
-/// `Decide` takes its request as it came.
-fn decide_request(request: pb::DecideRequest) -> pb::DecideRequest {
-    request
-}
-
 #[tokio::test]
 async fn only_the_epoch_of_another_key_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -371,7 +386,7 @@ async fn only_the_epoch_of_another_key_is_refused() {
             accepted_at: Some(convert::instant(accepted_at)),
             ..import(sequence, REGULAR)
         };
-        app.facilitation().decide(decide_request(request)).await
+        app.facilitation().decide(request).await
     };
     let last_month = this_month().begins() - jiff::SignedDuration::from_hours(1);
     assert!(decide(1, Timestamp::now()).await.is_ok());

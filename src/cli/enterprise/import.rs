@@ -16,7 +16,7 @@ use indicatif::ProgressBar;
 
 use super::{lines::NumberedLines, rows::Header, store};
 use crate::{
-    cli::{Context, output},
+    cli::{Context, author::signed, output},
     domain::identifier::CustomsCode,
     upstream::edit::{self, EditError, Editor, Imported},
 };
@@ -59,7 +59,7 @@ impl Import {
         anyhow::ensure!(there, "{name}: is empty, without even a header");
         let header = Header::read(&record).with_context(|| name.clone())?;
 
-        let mut editor = Editor::open_or_create(&store)?;
+        let mut editor = signed(Editor::open_or_create(&store)?)?;
         let mut lines = Lines {
             header: &header,
             import: editor.import(header.optional_columns())?,

@@ -5,6 +5,8 @@
 //! body: kind u8 | changes: epoch, from u64, open u8, commits | reset: epoch, sequence u64, mark, cause u8, object
 //! ```
 //!
+//! A row: entity, key, op, committed_at | flag u8, the row | in version 2 flag u8, the author of a control order's row.
+//!
 //! All numbers are little-endian, texts have a u32 length before them. The sum covers every byte that stands beside it.
 //! Sequences within a run are not written: they count up from `from`, so that a decoded run cannot have a hole.
 
@@ -20,8 +22,10 @@ pub use self::{
 
 use super::super::{Commit, Mark, ResyncCause};
 
-/// The only version there is.
+/// The version of messages that name nobody: the first release reads no other.
 const VERSION: u8 = 1;
+/// The version of messages whose rows name who wrote them.
+const WITH_AUTHORS: u8 = 2;
 /// The body is compressed.
 const LZ4: u8 = 1;
 /// Bytes before the body.

@@ -17,7 +17,7 @@ const PAGE: usize = 20_000;
 
 /// A log row's columns, the instant in the one form in which logs write it.
 pub(super) const LOG_ROW: &str = "sequence, entity, key, op, \"row\", \
-    to_char(committed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+    to_char(committed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), author";
 
 /// Looks at the log from a place on. One transaction sees whole commits.
 pub(super) async fn look(
@@ -147,6 +147,7 @@ pub(super) fn log_entry(row: &SimpleQueryRow) -> Result<LogEntry, UpstreamError>
         op: text(3),
         row: row.get(4).map(ToOwned::to_owned),
         committed_at: text(5),
+        author: row.get(6).map(ToOwned::to_owned),
     })
 }
 
@@ -172,6 +173,7 @@ mod tests {
                 op: "DELETE".to_owned(),
                 row: None,
                 committed_at: commit.to_string(),
+                author: None,
             })
             .collect()
     }

@@ -86,6 +86,9 @@ CREATE TABLE IF NOT EXISTS change_log (
   committed_at timestamptz NOT NULL
 );
 
+-- Who wrote, as the database knows them. Behind the contract's columns, for stores that were made without.
+ALTER TABLE change_log ADD COLUMN IF NOT EXISTS author text;
+
 CREATE TABLE IF NOT EXISTS registry_meta (
   epoch         text NOT NULL,
   sequence      bigint NOT NULL,

@@ -55,6 +55,8 @@ REVOKE ALL ON FUNCTION registry_instant() FROM PUBLIC;
 -- program's row trigger, a second part of a WITH) may have gone on to change it, and is logged before. So whatever the
 -- order, the last word on a key is what the table holds.
 --
+-- The author is whoever opened the session: neither SECURITY DEFINER nor SET ROLE changes that.
+--
 -- The statements are planned each time: a plan made for one row would take minutes for a million, and the reverse.
 CREATE OR REPLACE FUNCTION registry_is_logged() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET timezone = 'UTC' SET datestyle = 'ISO, YMD' AS $$
@@ -76,8 +78,8 @@ BEGIN
                 SELECT FROM enterprise h WHERE h.social_credit_code = o.social_credit_code))';
     END IF;
     EXECUTE format(
-      'INSERT INTO change_log (sequence, entity, key, op, "row", committed_at)
-       SELECT $1 + row_number() OVER (), $2, concat_ws(''|'', %1$s), ''DELETE'', NULL, $3
+      'INSERT INTO change_log (sequence, entity, key, op, "row", committed_at, author)
+       SELECT $1 + row_number() OVER (), $2, concat_ws(''|'', %1$s), ''DELETE'', NULL, $3, session_user
          FROM former_rows o LEFT JOIN %2$I t USING (%1$s) %3$s', keys, TG_TABLE_NAME, gone)
     USING head, TG_TABLE_NAME, registry_instant();
     GET DIAGNOSTICS changed = ROW_COUNT;
@@ -85,8 +87,8 @@ BEGIN
 
   IF TG_OP <> 'DELETE' THEN
     EXECUTE format(
-      'INSERT INTO change_log (sequence, entity, key, op, "row", committed_at)
-       SELECT $1 + row_number() OVER (), $2, concat_ws(''|'', %1$s), ''UPSERT'', to_jsonb(t), $3
+      'INSERT INTO change_log (sequence, entity, key, op, "row", committed_at, author)
+       SELECT $1 + row_number() OVER (), $2, concat_ws(''|'', %1$s), ''UPSERT'', to_jsonb(t), $3, session_user
          FROM new_rows n JOIN %2$I t USING (%1$s)', keys, TG_TABLE_NAME)
     USING head + changed, TG_TABLE_NAME, registry_instant();
     GET DIAGNOSTICS logged = ROW_COUNT;

@@ -14,7 +14,7 @@ use rusqlite::{
 
 use super::{
     super::edit::{Assign, EditError, EnterpriseChange, StoredEnterprise, StoredRow},
-    StorePath,
+    StorePath, has_author,
 };
 use crate::{
     domain::{
@@ -47,6 +47,19 @@ impl Editor {
     /// Opens a store, creating it and bringing its schema up to date.
     pub fn open_or_create(path: &StorePath) -> Result<Self, EditError> {
         Ok(Self(path.open_or_create()?))
+    }
+
+    /// Names who writes, in every row of the log that is written from now on.
+    pub fn signed_by(self, author: &str) -> Result<Self, EditError> {
+        if has_author(&self.0)? {
+            // A trigger of this connection alone: in the writes' own transactions, and nobody else's.
+            let author = author.replace('\'', "''");
+            self.0.execute_batch(&format!(
+                "CREATE TEMP TRIGGER change_is_signed AFTER INSERT ON main.change_log
+                 BEGIN UPDATE change_log SET author = '{author}' WHERE sequence = NEW.sequence; END"
+            ))?;
+        }
+        Ok(self)
     }
 
     /// The enterprise of that identifier with its scheduled tiers and at most `history` former rows.

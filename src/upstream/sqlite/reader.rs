@@ -243,7 +243,8 @@ fn follow(connection: &Connection, place: &Place, most: u64) -> Result<Found, Up
     }
     // One transaction up to the head: no commit is split.
     let mut select = connection.prepare_cached(
-        "SELECT sequence, entity, key, op, row, committed_at FROM change_log WHERE sequence > ?1 ORDER BY sequence",
+        "SELECT sequence, entity, key, op, row, committed_at, author FROM change_log
+          WHERE sequence > ?1 ORDER BY sequence",
     )?;
     let mut rows = select.query([position.sequence])?;
     let mut entries = Vec::new();
@@ -277,12 +278,13 @@ fn log_entry(row: &Row<'_>) -> Result<LogEntry, rusqlite::Error> {
         op: text(3)?.unwrap_or_default(),
         row: text(4)?,
         committed_at: text(5)?.unwrap_or_default(),
+        author: text(6)?,
     })
 }
 
 fn mark_at(connection: &Connection, sequence: u64) -> Result<Mark, UpstreamError> {
     let mut select = connection.prepare_cached(
-        "SELECT sequence, entity, key, op, row, committed_at FROM change_log WHERE sequence = ?1",
+        "SELECT sequence, entity, key, op, row, committed_at, NULL FROM change_log WHERE sequence = ?1",
     )?;
     Ok(select
         .query_row([sequence], log_entry)

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::{
     super::super::{Commit, LogEntry, Mark},
-    CAUSES, CHANGES, Changes, HEADER, LZ4, MAX_BODY, Message, RESET, Reset, VERSION,
+    CAUSES, CHANGES, Changes, HEADER, LZ4, MAX_BODY, Message, RESET, Reset, VERSION, WITH_AUTHORS,
 };
 
 /// Why bytes are no message of ours.
@@ -31,7 +31,7 @@ impl Message {
         if u32::from_le_bytes([s0, s1, s2, s3]) != sum(bytes) {
             return Err(BadMessage::Damaged);
         }
-        if version != VERSION || flags & !LZ4 != 0 {
+        if !matches!(version, VERSION | WITH_AUTHORS) || flags & !LZ4 != 0 {
             return Err(BadMessage::Version(version));
         }
         let length = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX);
@@ -40,10 +40,10 @@ impl Message {
             return Err(BadMessage::Damaged);
         }
         if flags & LZ4 == 0 {
-            return body(Body(held), length);
+            return body(Body(held, version), length);
         }
         let opened = lz4_flex::block::decompress(held, length).map_err(|_| BadMessage::Damaged)?;
-        body(Body(&opened), length)
+        body(Body(&opened, version), length)
     }
 }
 
@@ -71,8 +71,8 @@ fn body(mut body: Body<'_>, length: usize) -> Result<Message, BadMessage> {
     }
 }
 
-/// What is left of a body.
-struct Body<'a>(&'a [u8]);
+/// What is left of a body, and the message's version.
+struct Body<'a>(&'a [u8], u8);
 
 impl<'a> Body<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8], BadMessage> {
@@ -161,6 +161,11 @@ impl<'a> Body<'a> {
         let op = self.text()?;
         let committed_at = self.text()?;
         let row = if self.flag()? { Some(self.text()?) } else { None };
+        let author = if self.1 == WITH_AUTHORS && self.flag()? {
+            Some(self.text()?)
+        } else {
+            None
+        };
         Ok(LogEntry {
             sequence,
             entity,
@@ -168,6 +173,7 @@ impl<'a> Body<'a> {
             op,
             row,
             committed_at,
+            author,
         })
     }
 

@@ -30,6 +30,7 @@ fn commits(from: u64) -> impl Strategy<Value = Vec<Commit>> {
                         op: if row.is_some() { "UPSERT" } else { "DELETE" }.to_owned(),
                         row,
                         committed_at: "2026-11-24T08:00:00.000Z".to_owned(),
+                        author: None,
                     }
                 })
                 .collect(),
@@ -105,6 +106,7 @@ fn examples() -> Vec<Vec<u8>> {
         op: "UPSERT".to_owned(),
         row: row.map(str::to_owned),
         committed_at: "2026-11-24T08:00:00.000Z".to_owned(),
+        author: None,
     };
     let commits = [
         Commit {
@@ -162,10 +164,13 @@ fn every_cut_message_and_every_longer_one_is_refused() {
 #[test]
 fn a_newer_version_is_told_apart_from_damage() {
     for mut example in examples() {
-        example[0] = 2;
+        example[0] = WITH_AUTHORS + 1;
         let sum = read::sum(&example);
         example[2..6].copy_from_slice(&sum.to_le_bytes());
-        assert_eq!(Message::decode(&example), Err(BadMessage::Version(2)));
+        assert_eq!(
+            Message::decode(&example),
+            Err(BadMessage::Version(WITH_AUTHORS + 1))
+        );
     }
 }
 
@@ -197,6 +202,7 @@ fn a_row_that_fits_into_no_message_ends_the_packing_after_what_stands_before_it(
             op: "UPSERT".to_owned(),
             row: Some(row),
             committed_at: String::new(),
+            author: None,
         }],
         mark: None,
     };
@@ -217,4 +223,36 @@ fn a_row_that_fits_into_no_message_ends_the_packing_after_what_stands_before_it(
         [Some(8), Some(9)],
         "compressed, it fits"
     );
+}
+
+#[test]
+fn only_messages_that_name_the_author_of_an_order_are_of_the_second_version() {
+    let entry = |sequence, entity: &str, author: Option<&str>| LogEntry {
+        sequence,
+        entity: entity.to_owned(),
+        key: "O-1".to_owned(),
+        op: "DELETE".to_owned(),
+        row: None,
+        committed_at: "2026-11-24T08:00:00.000Z".to_owned(),
+        author: author.map(ToOwned::to_owned),
+    };
+    let packed = |entries: Vec<LogEntry>| {
+        let commits = [Commit { entries, mark: None }];
+        let packed = pack("epoch", 41, &commits, 4_000).next().unwrap().unwrap();
+        let changes = changes(&packed);
+        (packed.payload[0], changes.commits[0].entries.clone())
+    };
+    let unnamed = vec![entry(42, "control_order", None), entry(43, "enterprise", None)];
+    assert_eq!(packed(unnamed.clone()), (1, unnamed.clone()));
+    // Who wrote another row is not told, so that the first release goes on reading it.
+    let of_an_enterprise = vec![
+        entry(42, "control_order", None),
+        entry(43, "enterprise", Some("clerk")),
+    ];
+    assert_eq!(packed(of_an_enterprise), (1, unnamed));
+    let named = vec![
+        entry(42, "control_order", Some("officer")),
+        entry(43, "enterprise", None),
+    ];
+    assert_eq!(packed(named.clone()), (2, named));
 }

@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use super::{
     super::super::{Commit, LogEntry, Mark},
-    CAUSES, CHANGES, HEADER, LZ4, RESET, Reset, VERSION,
+    CAUSES, CHANGES, HEADER, LZ4, RESET, Reset, VERSION, WITH_AUTHORS,
 };
+use crate::registry::row::Entity;
 
 /// A run of commits, ready to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,12 +38,15 @@ pub fn pack<'a>(
     commits: &'a [Commit],
     limit: usize,
 ) -> impl Iterator<Item = Result<Packed, TooLarge>> + 'a {
+    let rows = commits.iter().flat_map(|commit| &commit.entries);
+    let authors = rows.into_iter().any(|row| author(row).is_some());
     let mut packer = Packer {
         epoch,
         from,
         commits,
         row: 0,
         limit,
+        version: if authors { WITH_AUTHORS } else { VERSION },
     };
     let mut ended = false;
     std::iter::from_fn(move || {
@@ -63,6 +67,7 @@ struct Packer<'a> {
     /// Rows of the first of them that are packed already.
     row: usize,
     limit: usize,
+    version: u8,
 }
 
 impl Packer<'_> {
@@ -102,7 +107,7 @@ impl Packer<'_> {
             put_mark(&mut body, mark);
             put_length(&mut body, taken);
             for row in &rows[..taken] {
-                put_row(&mut body, row);
+                put_row(&mut body, row, self.version);
             }
             last = rows[..taken].last();
             count += 1;
@@ -115,7 +120,7 @@ impl Packer<'_> {
         }
         body[open_at] = u8::from(open);
         body[count_at..count_at + 4].copy_from_slice(&length(count).to_le_bytes());
-        let payload = seal(&body);
+        let payload = seal(&body, self.version);
         if payload.len() > self.limit {
             return Some(Err(TooLarge));
         }
@@ -142,7 +147,7 @@ fn fitting(rows: &[LogEntry], room: usize) -> usize {
     fitting.count().max(1)
 }
 
-fn row_size(row: &LogEntry) -> usize {
+fn row_size(entry: &LogEntry) -> usize {
     let LogEntry {
         sequence: _,
         entity,
@@ -150,19 +155,37 @@ fn row_size(row: &LogEntry) -> usize {
         op,
         row,
         committed_at,
-    } = row;
+        author: _,
+    } = entry;
     let texts = [entity, key, op, committed_at];
     let texts: usize = texts.into_iter().map(|text| 4 + text.len()).sum();
-    texts + 1 + row.as_ref().map_or(0, |row| 4 + row.len())
+    let rest = [row.as_deref(), author(entry)];
+    let rest = rest
+        .into_iter()
+        .map(|text| 1 + text.map_or(0, |text| 4 + text.len()));
+    texts + rest.sum::<usize>()
 }
 
-fn put_row(body: &mut Vec<u8>, row: &LogEntry) {
-    for text in [&row.entity, &row.key, &row.op, &row.committed_at] {
+/// Who wrote, where that is told: of control orders alone, so that other changes can still be read by the first release.
+fn author(entry: &LogEntry) -> Option<&str> {
+    let of_order = entry.entity == Entity::ControlOrder.name();
+    entry.author.as_deref().filter(|_| of_order)
+}
+
+fn put_row(body: &mut Vec<u8>, entry: &LogEntry, version: u8) {
+    for text in [&entry.entity, &entry.key, &entry.op, &entry.committed_at] {
         put_text(body, text);
     }
-    body.push(u8::from(row.row.is_some()));
-    if let Some(row) = &row.row {
-        put_text(body, row);
+    put_optional(body, entry.row.as_deref());
+    if version == WITH_AUTHORS {
+        put_optional(body, author(entry));
+    }
+}
+
+fn put_optional(body: &mut Vec<u8>, text: Option<&str>) {
+    body.push(u8::from(text.is_some()));
+    if let Some(text) = text {
+        put_text(body, text);
     }
 }
 
@@ -183,7 +206,7 @@ impl Reset {
         let cause = CAUSES.iter().position(|known| known == cause).unwrap_or_default();
         body.push(u8::try_from(cause).unwrap_or_default());
         put_text(&mut body, object);
-        seal(&body)
+        seal(&body, VERSION)
     }
 }
 
@@ -209,7 +232,7 @@ fn length(number: usize) -> u32 {
 }
 
 /// Puts the header before a body, which is compressed where that helps.
-fn seal(body: &[u8]) -> Bytes {
+fn seal(body: &[u8], version: u8) -> Bytes {
     let compressed = lz4_flex::block::compress(body);
     let (flags, held) = if compressed.len() < body.len() {
         (LZ4, compressed.as_slice())
@@ -217,7 +240,7 @@ fn seal(body: &[u8]) -> Bytes {
         (0, body)
     };
     let mut message = Vec::with_capacity(HEADER + held.len());
-    message.extend_from_slice(&[VERSION, flags, 0, 0, 0, 0]);
+    message.extend_from_slice(&[version, flags, 0, 0, 0, 0]);
     message.extend_from_slice(&length(body.len()).to_le_bytes());
     message.extend_from_slice(held);
     let sum = super::read::sum(&message);

@@ -369,3 +369,26 @@ fn only_a_store_that_exists_is_opened_and_only_one_of_ours() {
         "{error}"
     );
 }
+
+#[test]
+fn who_writes_stands_in_the_log_of_those_writes_alone() {
+    let (_folder, path) = store();
+    let mut signed = Editor::open_or_create(&path)
+        .expect("a store")
+        .signed_by("O'Neill")
+        .expect("signed");
+    let mut other = Editor::open(&path).expect("the store");
+    let regular = change("A", CreditTier::Regular);
+    for (editor, number) in [(&mut signed, 1), (&mut other, 2)] {
+        editor
+            .set_enterprise(code(number), &regular, date(TODAY))
+            .expect("set");
+    }
+    assert_eq!(
+        one::<String>(
+            &other.0,
+            "SELECT group_concat(coalesce(author, '-')) FROM change_log"
+        ),
+        "O'Neill,-"
+    );
+}
