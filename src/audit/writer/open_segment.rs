@@ -21,7 +21,7 @@ use super::{
 /// A segment that is being written.
 #[derive(Debug)]
 pub(super) struct OpenSegment {
-    file: File,
+    pub(super) file: File,
     pub(super) path: PathBuf,
     pub(super) header: SegmentHeader,
     /// Where its last group ends.
