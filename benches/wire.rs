@@ -33,9 +33,14 @@ const CONNECTIONS: usize = 8;
 const OUTSTANDING: usize = 16;
 
 /// What differs between the servers that are compared.
-const VARIANTS: [(&str, &[&str]); 3] = [
+const VARIANTS: [(&str, &[&str]); 4] = [
     ("audit off", &["audit.durability=off"]),
     ("audit process", &["audit.durability=process"]),
+    // Segments are sealed, indexed and counted several times in each round.
+    (
+        "and sealing",
+        &["audit.durability=process", "audit.segment_bytes=8388608"],
+    ),
     ("audit power", &["audit.durability=power"]),
 ];
 

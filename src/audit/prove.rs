@@ -119,7 +119,12 @@ pub fn prove(directory: &Path, decision_id: &str) -> Result<Proof, ProveError> {
 
 /// The number and the bytes of a decision in a sealed segment.
 fn find_sealed(path: &Path, decision_id: &str) -> Result<Option<(u32, Vec<u8>)>, ProveError> {
-    let index = SegmentIndex::open_or_build(path)?;
+    let index = match SegmentIndex::open_or_build(path) {
+        Ok(index) => index,
+        // A copy that cannot be written to has no place for one.
+        Err(IndexError::Io { .. }) => return find_by_reading(path, decision_id),
+        Err(error) => return Err(error.into()),
+    };
     for number in index.find(Key::Decision(decision_id))? {
         let Some(place) = index.record(number)? else {
             continue;
@@ -135,6 +140,21 @@ fn find_sealed(path: &Path, decision_id: &str) -> Result<Option<(u32, Vec<u8>)>,
             .and_then(|(_, record)| record);
         if let Some(record) = record.filter(|record| decides(record, decision_id)) {
             return Ok(Some((number, record.to_vec())));
+        }
+    }
+    Ok(None)
+}
+
+/// The same without an index.
+fn find_by_reading(path: &Path, decision_id: &str) -> Result<Option<(u32, Vec<u8>)>, ProveError> {
+    let mut reader = SegmentReader::open(path)?;
+    let mut number = 0;
+    while let Some(group) = reader.next_group()? {
+        for (_, record) in group.records() {
+            if let Some(record) = record.filter(|record| decides(record, decision_id)) {
+                return Ok(Some((number, record.to_vec())));
+            }
+            number += 1;
         }
     }
     Ok(None)

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! live decision, logged ---+-> Observation -> RateTable::count -> Counts by Cell -> report: bounds, limit, breached, ratio
-//! DecisionEntry of the log-+                        |
+//! AuditRecord of the log --+                        |
 //!                                                   +-> to_bytes: beside a sealed segment; add_bytes: at start
 //! ```
 //!
@@ -12,6 +12,7 @@
 //! consignment: declarations under one transport document share one draw, and the same toss counted twice would look like
 //! two.
 
+mod logged;
 mod observation;
 mod rebuild;
 mod report;

@@ -63,7 +63,11 @@ pub(super) fn recover(directory: &Path) -> Result<Recovered, ReadError> {
         };
         let header = reader.header;
         let mut recovered = Recovered {
-            replica: Some(header.replica).filter(|replica| !replica.is_empty()),
+            replica: if header.replica.is_empty() {
+                replica_before(&segments)
+            } else {
+                Some(header.replica)
+            },
             next_sequence: header.first_sequence,
             chain: header.chain_before,
             written_at: 0,
@@ -112,4 +116,10 @@ pub(super) fn recover(directory: &Path) -> Result<Recovered, ReadError> {
         written_at: 0,
         last: None,
     })
+}
+
+/// Who wrote the last of these segments that says so.
+fn replica_before(segments: &[(u64, PathBuf)]) -> Option<ReplicaName> {
+    let mut readers = segments.iter().rev().map(|(_, path)| SegmentReader::open(path));
+    readers.find_map(|reader| Some(reader.ok()?.header.replica))
 }

@@ -244,7 +244,8 @@ pub fn read_full(path: &Path) -> Result<FullSegment, ReadError> {
             Err(damage @ ReadError::Damaged { .. }) => {
                 let (_, next_sequence) = reader.place();
                 let next = SegmentReader::open(&path.with_file_name(segment::name(next_sequence)));
-                if next.is_ok_and(|next| next.header.chain_before == chain) {
+                // Where nothing was read yet, that is this segment itself.
+                if !leaves.is_empty() && next.is_ok_and(|next| next.header.chain_before == chain) {
                     break;
                 }
                 return Err(damage);

@@ -117,7 +117,7 @@ impl Serialize for What {
 pub struct Fault {
     /// The first record that is bad, or missing, or no longer vouched for.
     pub sequence: u64,
-    /// The last such record that is known to belong to the same fault.
+    /// The last record up to which the fault may reach.
     pub last_sequence: u64,
     /// First sequence of the segment, by which its file is named.
     pub segment: u64,
@@ -207,8 +207,10 @@ pub struct HeadText<'a> {
     pub signature: &'a [u8],
 }
 
-/// Verifies the log of a directory against the public key of its replica and, where there is one, a signed head. `progress`
-/// is told of bytes read, from several threads.
+/// Verifies the log of a directory against the public key of its replica and, where there is one, a signed head, of before
+/// the call. `progress` is told of bytes read, from several threads.
+///
+/// The log may be written meanwhile: what comes later is not looked at.
 pub fn verify(
     directory: &Path,
     public_key: &Hash,
@@ -219,8 +221,9 @@ pub fn verify(
         path: directory.to_owned(),
         error,
     };
-    let files = segments::list(directory).map_err(io)?;
+    // Seals first: a log that is being written may get more of both meanwhile, and a seal without its segment is a fault.
     let seals = segments::list_files(directory, SEAL).map_err(io)?;
+    let files = segments::list(directory).map_err(io)?;
     if files.is_empty() && seals.is_empty() {
         return Err(VerifyError::NoLog {
             directory: directory.to_owned(),
@@ -230,13 +233,13 @@ pub fn verify(
     let asked = head.as_ref().and_then(links::HeadClaim::sequence);
     let examined = examine_all(&files, public_key, asked, progress)?;
     let seals = seals.into_iter().map(|(first, _)| first).collect();
-    let mut linking = links::Linking::new(directory, public_key);
-    linking.walk(examined, &seals)?;
+    let mut linking = links::Linking::new(directory, public_key, seals);
+    linking.walk(examined)?;
     let mut report = linking.finish(head.as_ref());
     report
         .faults
         .sort_by_key(|fault| (fault.sequence, fault.segment, fault.offset));
-    report.fault_count = report.faults.len() as u64;
+    report.fault_count += report.faults.len() as u64;
     report.faults.truncate(TOLD);
     Ok(report)
 }

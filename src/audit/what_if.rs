@@ -111,13 +111,13 @@ struct Decided {
 /// What is read of a logged answer.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Answer {
-    #[prost(enumeration = "pb::CreditTier", tag = "3")]
+    #[prost(int32, tag = "3")]
     credit_tier: i32,
     #[prost(uint32, tag = "5")]
     governing_party: u32,
     #[prost(message, optional, tag = "6")]
     inspection: Option<pb::Inspection>,
-    #[prost(enumeration = "pb::Lane", tag = "10")]
+    #[prost(int32, tag = "10")]
     lane: i32,
 }
 
@@ -146,10 +146,12 @@ pub fn what_if(
         match LoggedDecision::read(entry) {
             Ok(logged) if !selection.has(&logged) => {}
             Ok(logged) => {
-                let named = logged.given.policy.as_ref();
-                let in_force = named.and_then(|named| find(archive, last, named).ok());
-                let counts = in_force.and_then(|in_force| counted.take(&logged, in_force, candidate));
-                counted.not_replayable += u64::from(counts.is_none());
+                let in_force = match &logged.given.policy {
+                    Some(named) => find(archive, last, named).ok(),
+                    None => None,
+                };
+                let taken = in_force.and_then(|in_force| counted.take(&logged, in_force, candidate));
+                counted.not_replayable += u64::from(taken.is_none());
             }
             Err(_) => counted.not_replayable += 1,
         }

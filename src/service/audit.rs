@@ -112,14 +112,12 @@ impl super::served::audit_service_server::AuditService for AuditRpc {
         let decided = self.latest(&number).await?;
         let decided = decided
             .ok_or_else(|| Status::not_found(format!("no decision on declaration {number} is in the log")))?;
-        let record = record(Entry::Inspection(
-            inspection.entry(&decided, "anonymous".to_owned()),
-        ));
+        let entry = inspection.entry(&decided, "anonymous".to_owned());
         if let Some(log) = &self.log {
-            log.append(std::slice::from_ref(&record))
+            log.append(&[record(Entry::Inspection(entry.clone()))])
                 .map_err(|_| Refusal::NotLogged)?;
         }
-        self.rates.count_record(&record);
+        self.rates.count_inspection(&entry);
         Ok(Response::new(pb::RecordInspectionResponse {}))
     }
 

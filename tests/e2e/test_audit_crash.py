@@ -271,17 +271,18 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path, unsignalled, on_fail
                 path = segments(audit(server))[-1]
                 # In the middle of some group that comes: it is written up to there and no further.
                 limit = max(8 << 20, Segment(path).end + 10_000)
+                failed = server.log.read_text().count("cannot be written")
                 resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+                eventually(lambda: server.log.read_text().count("cannot be written") > failed, 60, "a failure")
                 if on_failure == "refuse":
                     refused = load.failures.total()
                     eventually(lambda: load.failures.total() > refused + 100, 60, "refusals")
                 else:
-                    written = server.log.read_text().count("cannot be written")
-                    eventually(lambda: server.log.read_text().count("cannot be written") > written, 60, "a failure")
                     before = len(load.decisions)
                     eventually(lambda: len(load.decisions) > before + 500, 30, "decisions all the same")
                 assert verify(server)["good"]
                 resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+                eventually(lambda: server.log.read_text().count("written again") > failed, 30, "the log to be written again")
         assert server.stop() == 0
         reading.read()
         missing = [key for key in load.decisions if key not in reading.decisions]

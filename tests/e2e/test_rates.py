@@ -55,12 +55,21 @@ def test_a_crash_takes_nothing_from_the_realized_rates(server):
             decided, selected = expected[decision.credit_tier]
             expected[decision.credit_tier] = (decided + 1, selected + decision.inspection.selected)
 
+    def inspected() -> int:
+        rates = server.audit.ListRealizedRates(pb.ListRealizedRatesRequest(), timeout=5).rates
+        return sum(rate.inspected for rate in rates)
+
     traffic(0, 300)
     assert counted(server) == expected
+    for serial in (5, 290, 290):
+        inspection = pb.RecordInspectionRequest(declaration_number=f"222520261{serial:09}")
+        server.audit.RecordInspection(inspection, timeout=5)
+    assert inspected() == 2
     for run in range(1, 3):
         server.kill()
         server.start()
         assert counted(server) == expected, "after a crash"
+        assert inspected() == 2
         traffic(1_000 * run, 60)
         assert counted(server) == expected
     assert list((server.data / "audit").glob("*.rates")), "full segments are not read again"

@@ -20,7 +20,7 @@ use greenlane::{
 };
 use jiff::Timestamp;
 use proptest::{option, prelude::*, test_runner::TestRunner};
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use rand::{SeedableRng as _, rngs::StdRng};
 use tempfile::TempDir;
 use tokio::sync::watch;
 

@@ -11,6 +11,7 @@ use greenlane::{
     domain::{CreditTier, Ppm, identifier::CustomsOffice},
     wire::pb::{self, audit_service_client::AuditServiceClient},
 };
+use tonic::transport::Channel;
 
 use crate::support::{
     app::TestApp,
@@ -294,6 +295,12 @@ fn a_rate_thirty_percent_beyond_the_limit_is_shown_within_the_draws_that_are_sta
     assert!(beyond.is_empty(), "{beyond:#?}");
 }
 
+async fn audit(app: &TestApp) -> AuditServiceClient<Channel> {
+    AuditServiceClient::connect(format!("http://{}", app.address()))
+        .await
+        .unwrap()
+}
+
 fn filters(month: &str, office: &str) -> pb::ListRealizedRatesRequest {
     pb::ListRealizedRatesRequest {
         month: month.to_owned(),
@@ -362,9 +369,7 @@ async fn realized_rates_are_those_of_the_answers_each_declaration_once() {
         told.drawn += u64::from(random && sequence % 10 != 9);
     }
 
-    let mut audit = AuditServiceClient::connect(format!("http://{}", app.address()))
-        .await
-        .unwrap();
+    let mut audit = audit(&app).await;
     let told = audit
         .list_realized_rates(filters("", ""))
         .await
@@ -437,11 +442,41 @@ async fn realized_rates_are_those_of_the_answers_each_declaration_once() {
 }
 
 #[tokio::test]
+async fn an_inspection_counts_once_where_its_declaration_was_decided() {
+    let app = TestApp::ready().await;
+    let (mut facilitation, mut audit) = (app.facilitation(), audit(&app).await);
+    for (sequence, (code, _)) in (0..).zip(EACH_TIER) {
+        facilitation.decide(import(sequence, code)).await.unwrap();
+    }
+    let inspection = |sequence: u32, discrepancy_found| pb::RecordInspectionRequest {
+        declaration_number: import(sequence, "").declaration_number,
+        discrepancy_found,
+        ..pb::RecordInspectionRequest::default()
+    };
+    // A record that is corrected is still of one inspection.
+    for (sequence, discrepancy_found) in [(0, false), (2, true), (2, false)] {
+        audit
+            .record_inspection(inspection(sequence, discrepancy_found))
+            .await
+            .unwrap();
+    }
+    let never_decided = audit.record_inspection(inspection(9, false)).await.unwrap_err();
+    assert_eq!(never_decided.code(), tonic::Code::NotFound, "{never_decided:?}");
+
+    let told = audit
+        .list_realized_rates(filters("", ""))
+        .await
+        .unwrap()
+        .into_inner();
+    for (rate, inspected) in told.all_offices.iter().zip([1, 0, 1, 0, 0]) {
+        assert_eq!((rate.decided, rate.inspected), (1, inspected), "{rate:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_breaks_a_rule_is_named() {
     let app = TestApp::ready().await;
-    let mut audit = AuditServiceClient::connect(format!("http://{}", app.address()))
-        .await
-        .unwrap();
+    let mut audit = audit(&app).await;
     let refused = audit
         .list_realized_rates(filters("november", "x"))
         .await

@@ -1,6 +1,9 @@
-use greenlane::wire::{
-    encode, pb,
-    record::{Entry, LoggedFacts, LoggedOutcome, entry_of},
+use greenlane::{
+    audit::rates::Observation,
+    wire::{
+        encode, pb,
+        record::{Entry, LoggedFacts, LoggedOutcome, entry_of},
+    },
 };
 use proptest::prelude::*;
 use prost::Message as _;
@@ -36,6 +39,14 @@ proptest! {
         prop_assert_eq!(entry.request, Some(answered.request));
         prop_assert_eq!(entry.decision, Some(answered.decision));
         prop_assert_eq!(entry.caller.as_str(), "anonymous");
+    }
+
+    #[test]
+    fn what_a_record_adds_to_the_realized_rates_is_what_its_decision_did(world in world()) {
+        let world = plausible(world);
+        let facts = world.facts();
+        let made = Observation::made(&outcome(&world, &facts), world.declaration.customs_office);
+        prop_assert_eq!(Observation::logged(&Answered::of(&world).record), Some(made));
     }
 
     #[test]

@@ -212,6 +212,12 @@ fn a_proof_is_the_same_without_the_sidecars_that_speed_it_up() {
         }
     }
     assert_eq!(prove(log.path(), &decision_id(5)).unwrap(), proof);
+    // Where no index can be put: a folder in the place of its file.
+    for (_, path) in log.segments() {
+        let _gone = fs::remove_file(sidecar::path(&path, INDEX));
+        fs::create_dir(sidecar::path(&path, INDEX)).unwrap();
+    }
+    assert_eq!(prove(log.path(), &decision_id(5)).unwrap(), proof);
 }
 
 #[test]

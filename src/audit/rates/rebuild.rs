@@ -45,7 +45,10 @@ impl RateTable {
         let mut reader = SegmentReader::open(segment)?;
         loop {
             match reader.next_group() {
-                Ok(Some(group)) => group.decoded().for_each(|(_, record)| self.count_record(&record)),
+                Ok(Some(group)) => {
+                    let records = group.records().filter_map(|(_, record)| record);
+                    records.for_each(|record| self.count_record(&record));
+                }
                 // What a damaged group held is lost to the rates; `audit verify` tells of it.
                 Ok(None) | Err(ReadError::Damaged { .. }) => return Ok(()),
                 Err(error) => return Err(error),
@@ -94,6 +97,8 @@ fn counted(directory: &Path) -> io::Result<Vec<PathBuf>> {
 mod tests {
     use std::path::Path;
 
+    use prost::Message as _;
+
     use super::*;
     use crate::{
         audit::{
@@ -120,7 +125,7 @@ mod tests {
         let log = |entry| {
             let record = record(entry);
             log.append(std::slice::from_ref(&record)).expect("written");
-            live.count_record(&record);
+            live.count_record(&record.encode_to_vec());
         };
         for number in 1..=decisions {
             let mut entry = entry();

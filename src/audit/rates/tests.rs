@@ -1,3 +1,5 @@
+use prost::Message as _;
+
 use super::{sequence::Bounds, *};
 use crate::{domain::Ppm, wire::pb};
 
@@ -306,6 +308,15 @@ pub(super) fn entry() -> pb::DecisionEntry {
     }
 }
 
+fn record(entry: pb::DecisionEntry) -> Vec<u8> {
+    let entry = Some(pb::audit_record::Entry::Decision(entry));
+    let record = pb::AuditRecord {
+        recorded_at: None,
+        entry,
+    };
+    record.encode_to_vec()
+}
+
 #[test]
 fn a_logged_decision_counts_in_the_month_of_its_acceptance_date() {
     let expected = Observation {
@@ -316,18 +327,19 @@ fn a_logged_decision_counts_in_the_month_of_its_acceptance_date() {
         consignment: Some(42),
         ..draw(CreditTier::AdvancedCertified, true, 4_879)
     };
-    assert_eq!(Observation::of(&entry()), Some(expected));
+    let logged = |entry| Observation::logged(&record(entry));
+    assert_eq!(logged(entry()), Some(expected));
 
     let repeated = pb::DecisionEntry {
         repeated_declaration: true,
         ..entry()
     };
-    assert_eq!(Observation::of(&repeated), None);
-    assert_eq!(Observation::of(&pb::DecisionEntry::default()), None);
+    assert_eq!(logged(repeated), None);
+    assert_eq!(logged(pb::DecisionEntry::default()), None);
     let mut by_declaration = entry();
     by_declaration.limit_ppm = 0;
     by_declaration.facts = None;
-    let observation = Observation::of(&by_declaration).expect("readable");
+    let observation = logged(by_declaration).expect("readable");
     assert_eq!((observation.consignment, observation.limit), (None, None));
 }
 
@@ -349,12 +361,15 @@ fn the_log_gives_the_same_counts_as_the_live_decisions() {
         Entry::Inspection(inspection),
     ];
     for entry in entries {
-        logged.count_record(&pb::AuditRecord {
-            recorded_at: None,
-            entry: Some(entry),
-        });
+        logged.count_record(
+            &pb::AuditRecord {
+                recorded_at: None,
+                entry: Some(entry),
+            }
+            .encode_to_vec(),
+        );
     }
-    let observation = Observation::of(&entry()).expect("readable");
+    let observation = Observation::logged(&record(entry())).expect("readable");
     live.count(&observation);
     live.inspected("222520261000000001".parse().expect("a number"), observation.cell);
     assert_eq!(logged.cells(), live.cells());

@@ -49,6 +49,8 @@ enum Sealed {
 pub(super) struct Linking<'a> {
     directory: &'a Path,
     public_key: &'a Hash,
+    /// First sequences of the segments that had a seal before any was read: one that is sealed meanwhile was read unsealed.
+    seals: BTreeSet<u64>,
     report: Report,
     replica: Option<String>,
     /// What the next segment should begin with.
@@ -57,13 +59,17 @@ pub(super) struct Linking<'a> {
     /// Digest of the last seal.
     seal: Option<Hash>,
     chain_at_head: Option<Hash>,
+    /// The last segment, and where its last group ends.
+    end: (u64, u64),
 }
 
 impl<'a> Linking<'a> {
-    pub(super) fn new(directory: &'a Path, public_key: &'a Hash) -> Self {
+    /// `seals` are the first sequences of segments that had a seal before any segment was read.
+    pub(super) fn new(directory: &'a Path, public_key: &'a Hash, seals: BTreeSet<u64>) -> Self {
         Self {
             directory,
             public_key,
+            seals,
             report: Report {
                 replica: String::new(),
                 first_sequence: 0,
@@ -85,14 +91,15 @@ impl<'a> Linking<'a> {
             chain: Some(Hash::default()),
             seal: Some(Hash::default()),
             chain_at_head: None,
+            end: (1, 0),
         }
     }
 
-    /// Goes through all of them; `seals` are the first sequences of segments that have a seal.
-    pub(super) fn walk(&mut self, examined: Vec<Examined>, seals: &BTreeSet<u64>) -> Result<(), ReadError> {
+    /// Goes through all of them.
+    pub(super) fn walk(&mut self, examined: Vec<Examined>) -> Result<(), ReadError> {
         let count = examined.len();
-        let last_sealed = seals.last().copied();
-        let mut gone = seals.clone();
+        let last_sealed = self.seals.last().copied();
+        let mut gone = self.seals.clone();
         for (at, segment) in examined.into_iter().enumerate() {
             gone.remove(&segment.first);
             // Seals of segments that are not there: deleted by retention before the first, lost behind it.
@@ -172,14 +179,15 @@ impl<'a> Linking<'a> {
             Sealed::Not | Sealed::Wrongly => None,
         };
         if let Some(offset) = examined.torn {
-            let goes_on = segment::path(self.directory, examined.next_sequence).exists();
+            let goes_on = examined.next_sequence > first
+                && segment::path(self.directory, examined.next_sequence).exists();
             if last {
                 self.report.torn_tail = Some(TornTail {
                     segment: first,
                     offset,
                     sequence: examined.next_sequence,
                 });
-            } else if !goes_on {
+            } else if !goes_on && seal.is_none() {
                 self.fault(
                     examined.next_sequence,
                     examined.next_sequence.saturating_add(1),
@@ -200,7 +208,9 @@ impl<'a> Linking<'a> {
         report.bytes += examined.end;
         report.last_sequence = examined.next_sequence.saturating_sub(1);
         report.faults.extend(examined.faults);
+        report.fault_count += examined.more_faults;
         self.chain_at_head = self.chain_at_head.or(examined.chain_at);
+        self.end = (first, examined.end);
         self.sequence = examined.next_sequence;
         self.chain = examined.chain_after;
         if let Some(seal) = seal {
@@ -215,6 +225,9 @@ impl<'a> Linking<'a> {
 
     /// The seal of a segment; what is wrong with it is told.
     fn seal_of(&mut self, first: u64, path: &Path) -> Result<Sealed, ReadError> {
+        if !self.seals.contains(&first) {
+            return Ok(Sealed::Not);
+        }
         let signed = SignedSeal::read(path).map_err(|error| ReadError::Io {
             path: path.to_owned(),
             error,
@@ -326,7 +339,8 @@ impl<'a> Linking<'a> {
                 What::HeadDiffers("the replica"),
             );
         } else if head.sequence > last_sequence {
-            self.fault(next, head.sequence.saturating_add(1), next, 0, What::CutTail);
+            let (segment, end) = self.end;
+            self.fault(next, head.sequence.saturating_add(1), segment, end, What::CutTail);
         } else if head.sequence < first_sequence {
             self.report.reach = Reach::OlderHead {
                 sequence: head.sequence,

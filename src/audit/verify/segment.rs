@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
-use super::{Fault, What};
+use super::{Fault, TOLD, What};
 use crate::{
     audit::{
         frame::{self, Hash},
@@ -23,8 +23,10 @@ pub(super) struct Examined {
     pub(super) path: PathBuf,
     /// `None` where it is damaged.
     pub(super) header: Option<SegmentHeader>,
-    /// In the order of the file.
+    /// In the order of the file; not more than a report holds.
     pub(super) faults: Vec<Fault>,
+    /// How many there are beyond.
+    pub(super) more_faults: u64,
     /// Where something stands that is no whole group, with nothing whole behind it.
     pub(super) torn: Option<u64>,
     /// Where its last whole group ends, and the sequence that follows.
@@ -64,6 +66,7 @@ pub(super) fn examine(
             path: path.to_owned(),
             header,
             faults: Vec::new(),
+            more_faults: 0,
             torn: None,
             end: reader.place().0,
             next_sequence: first,
@@ -160,13 +163,15 @@ impl Examining<'_> {
             }
         }
         let count = leaves.len() as u64;
+        // One more than it has: what it lost may have been its last.
+        let end = group.header.next_sequence().saturating_add(1);
         if count != u64::from(group.header.records) {
-            self.fault_to(first, group.header.next_sequence(), group.offset, What::Count);
+            self.fault_to(first, end, group.offset, What::Count);
         }
         if let Some(chain) = &self.chain
             && group.header.chain_after(chain, &leaves) != group.header.chain
         {
-            self.fault_to(first, group.header.next_sequence(), group.offset, What::Chain);
+            self.fault_to(first, end, group.offset, What::Chain);
         }
         self.chain = Some(group.header.chain);
         let next_sequence = group.header.next_sequence();
@@ -213,6 +218,10 @@ impl Examining<'_> {
 
     /// A fault from one sequence up to, but not including, another.
     fn fault_to(&mut self, sequence: u64, end: u64, offset: u64, what: What) {
+        if self.found.faults.len() == TOLD {
+            self.found.more_faults += 1;
+            return;
+        }
         self.found.faults.push(Fault {
             sequence,
             last_sequence: end.saturating_sub(1).max(sequence),

@@ -31,10 +31,9 @@ use crate::{
 /// Facts and draws are those of the log. The policy takes the place of its namesake, or applies beside the others from its
 /// date of effect on; it is proven first, as `policy check` does. Nothing is put in force.
 #[derive(Debug, clap::Args)]
-#[group(id = "candidate", required = true, multiple = true, args = ["policy", "parameters"])]
 pub(super) struct WhatIf {
     /// The candidate policy
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", required_unless_present = "parameters")]
     policy: Option<PathBuf>,
 
     /// The candidate parameters.toml

@@ -1,7 +1,7 @@
 //! `RecordInspection`: what came of an inspection, so that drawn and done can be told apart.
 //!
 //! ```text
-//! request -> valid -> the declaration's latest decision -> entry -> the audit log -> RateTable::count_record
+//! request -> valid -> the declaration's latest decision -> entry -> the audit log -> RateTable::count_inspection
 //! ```
 
 use jiff::{SignedDuration, Timestamp};
