@@ -158,6 +158,27 @@ def test_commitments_of_a_month_that_has_not_begun_are_there_when_it_begins(tmp_
         assert not any("late" in remark for remark in checked["remarks"])
 
 
+def test_one_decision_is_verified_by_the_server_and_one_that_is_not_logged_is_not_found(tmp_path):
+    with following(tmp_path) as server:
+        drawn = decide(server, REGULAR)
+        with contextlib.closing(server.sql()) as sql:
+            sql.execute("INSERT INTO control_order (id, kind, basis, enterprise_id, valid_from, legal_basis, public_reason)"
+                        f" VALUES ('O-1', 'INSPECT', 'MANDATED', '{REGULAR}', '2020-01-01T00:00:00Z', 'Art 5', 'listed')")
+        ordered = decide(server, REGULAR, server.version(), number=2)
+        verified = server.audit.VerifyDraw(pb.VerifyDrawRequest(decision_id=drawn.decision_id), timeout=5)
+        subject = b"greenlane-draw-v1\x1fdeclaration\x1f" + drawn.declaration_number.encode()
+        key = key_of(server.secret().hex(), month())
+        draw = int.from_bytes(hmac.digest(key, subject, "sha256")[:8], "big") * 1_000_000 >> 64
+        assert verified.valid and verified.draw_ppm == draw
+        assert "published late" in verified.explanation, "the store was born in this month"
+        verified = server.audit.VerifyDraw(pb.VerifyDrawRequest(decision_id=ordered.decision_id), timeout=5)
+        assert verified.valid and "an inspection order mandates" in verified.explanation
+        told(server.command("--output", "json", "draw", "verify", "--decision", drawn.decision_id))
+        with pytest.raises(grpc.RpcError) as missing:
+            server.audit.VerifyDraw(pb.VerifyDrawRequest(decision_id="01939000-0000-7000-8000-000000000000"), timeout=5)
+        assert missing.value.code() == grpc.StatusCode.NOT_FOUND
+
+
 # --- the log, read by the form that ARCHITECTURE.md gives ----------------------------------------
 
 
