@@ -1,4 +1,4 @@
-use std::{path::Path, sync::Arc, time::SystemTime};
+use std::{path::Path, sync::Arc};
 
 use greenlane::{
     app::{settings::Settings as AppSettings, settings::StoreUrl, source_settings},
@@ -9,6 +9,7 @@ use greenlane::{
         read::{Group, LogReader},
         sealer::Sealer,
         segment::ReplicaName,
+        ship::Shipper,
         signing::SigningKey,
         writer::WriterSettings,
     },
@@ -24,7 +25,7 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use crate::support::{cases, postgres::Postgres};
+use crate::support::{SOON, app::TestApp, cases, postgres::Postgres, requests};
 
 const OFFICES: [&str; 3] = ["2225", "0202", "5101"];
 /// 2026-10-31T23:59:00Z: the decisions lie in two months.
@@ -362,6 +363,92 @@ fn a_page_ends_before_it_is_too_large_for_a_client_and_the_next_goes_on() {
     );
 }
 
+// === the service ===
+
+#[tokio::test]
+async fn what_breaks_a_rule_is_told_field_by_field_and_a_token_is_of_its_own_list() {
+    let app = TestApp::ready().await;
+    let mut audit = app.audit();
+    let instant = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let bad = pb::ListDecisionsRequest {
+        decided_from: instant(2_000_000_000),
+        decided_to: instant(1_000_000_000),
+        customs_office: "22250".to_owned(),
+        customs_code: "310191000x".to_owned(),
+        declaration_number: "1".to_owned(),
+        lane: 99,
+        ..pb::ListDecisionsRequest::default()
+    };
+    let status = audit.list_decisions(bad).await.unwrap_err();
+    let mut paths = requests::fields(&status);
+    paths.sort_unstable();
+    let every = [
+        "customs_code",
+        "customs_office",
+        "decided_to",
+        "declaration_number",
+        "lane",
+    ];
+    assert_eq!(paths, every);
+    let get = |key| pb::GetDecisionRequest { key };
+    let id = |id: &str| Some(pb::get_decision_request::Key::DecisionId(id.to_owned()));
+    let number = |number: &str| {
+        Some(pb::get_decision_request::Key::DeclarationNumber(
+            number.to_owned(),
+        ))
+    };
+    for (key, field) in [
+        (None, "key"),
+        (id("0190a000"), "decision_id"),
+        (number("222520261"), "declaration_number"),
+    ] {
+        let status = audit.get_decision(get(key)).await.unwrap_err();
+        assert_eq!(requests::fields(&status), [field]);
+    }
+    let unknown = audit
+        .get_decision(get(id("0190a000-0000-7000-8000-000000000000")))
+        .await;
+    assert_eq!(unknown.unwrap_err().code(), tonic::Code::NotFound);
+    let unknown = audit.get_decision(get(number("222520261000000009"))).await;
+    assert_eq!(unknown.unwrap_err().code(), tonic::Code::NotFound);
+
+    let mut facilitation = app.facilitation();
+    for sequence in 1..=3 {
+        let request = requests::import(sequence, "1101919107");
+        facilitation.decide(request).await.unwrap();
+    }
+    let all = pb::ListDecisionsRequest {
+        page_size: 2,
+        ..pb::ListDecisionsRequest::default()
+    };
+    let page = audit.list_decisions(all.clone()).await.unwrap().into_inner();
+    assert_eq!(page.records.len(), 2);
+    let next = pb::ListDecisionsRequest {
+        page_token: page.next_page_token.clone(),
+        ..all.clone()
+    };
+    let last = audit.list_decisions(next).await.unwrap().into_inner();
+    assert_eq!((last.records.len(), last.next_page_token.as_str()), (1, ""));
+    assert_eq!(last.records[0].caller, "anonymous");
+    for (other, token) in [
+        (
+            pb::ListDecisionsRequest {
+                customs_office: "2225".to_owned(),
+                ..all.clone()
+            },
+            page.next_page_token,
+        ),
+        (all.clone(), "00ff".to_owned()),
+    ] {
+        let with = pb::ListDecisionsRequest {
+            page_token: token,
+            ..other
+        };
+        let status = audit.list_decisions(with).await.unwrap_err();
+        assert_eq!(requests::fields(&status), ["page_token"]);
+    }
+}
+
 // === the archive ===
 
 fn store(url: &str) -> SourceSettings {
@@ -554,12 +641,11 @@ fn a_replica_ships_with_the_rights_that_are_documented_and_can_take_nothing_back
         let mut archive = Archive::open(&store(&url("replica"))).unwrap();
         let last = own.log.head().borrow().sequence;
         assert_eq!(ship(&mut archive, &own, last).await.next_sequence, last + 1);
-        let month = |of: SystemTime| postgres_month(of);
         for (role, sql) in [
             ("replica", "DELETE FROM audit_group".to_owned()),
             ("replica", "UPDATE audit_decision SET lane = 'GREEN'".to_owned()),
             ("replica", "DROP TABLE audit_decision_202611".to_owned()),
-            ("stranger", format!("SELECT audit_partitions('{}')", month(SystemTime::now()))),
+            ("stranger", format!("SELECT audit_partitions('{}')", Timestamp::now())),
         ] {
             let (client, connection) =
                 tokio_postgres::connect(&url(role).replace("?sslmode=disable", ""), tokio_postgres::NoTls)
@@ -577,6 +663,58 @@ fn a_replica_ships_with_the_rights_that_are_documented_and_can_take_nothing_back
     });
 }
 
-fn postgres_month(at: SystemTime) -> String {
-    Timestamp::try_from(at).unwrap().to_string()
+#[test]
+fn a_log_whose_unshipped_segments_were_deleted_is_shipped_from_what_is_left_on() {
+    let runtime = runtime();
+    let postgres = runtime.block_on(Postgres::with_store());
+    let mut own = Own::new("kh-1-0badcafe", 5);
+    own.write(400);
+    let replica = own.log.replica().to_owned();
+    let last = own.log.head().borrow().sequence;
+    let shipped_to = watch::Sender::new(0);
+    let mut told = shipped_to.subscribe();
+    let segments = greenlane::audit::segment::list(own.directory()).unwrap();
+    assert!(segments.len() > 4);
+    let (stop, stopped) = watch::channel(false);
+    let metrics = Arc::new(greenlane::metrics::Metrics::default());
+    let shipper = |shipped_to: &watch::Sender<u64>| Shipper {
+        archive: Archive::open(&store(&postgres.url())).unwrap(),
+        groups: true,
+        directory: own.directory().to_owned(),
+        replica: replica.clone(),
+        head: own.log.head(),
+        sign: Box::new(|head| SignedText {
+            sequence: head.sequence,
+            text: String::new(),
+            signature: Vec::new(),
+        }),
+        public_key: String::new(),
+        head_interval: std::time::Duration::from_millis(50),
+        shipped_to: shipped_to.clone(),
+        metrics: Arc::clone(&metrics),
+    };
+    runtime.block_on(async {
+        // Only the beginning is shipped before the middle goes.
+        let mut archive = Archive::open(&store(&postgres.url())).unwrap();
+        let progress = ship(&mut archive, &own, segments[1].0 - 1).await;
+        assert_eq!(progress.next_sequence, segments[1].0);
+        for (_, path) in &segments[..3] {
+            std::fs::remove_file(path).unwrap();
+        }
+        let to_its_end = async {
+            let all = tokio::time::timeout(SOON, told.wait_for(|shipped_to| *shipped_to == last)).await;
+            all.expect("it is shipped to its end").unwrap();
+            stop.send_replace(true);
+        };
+        tokio::join!(shipper(&shipped_to).run(stopped), to_its_end);
+        let session = postgres.session().await;
+        let row = session
+            .query_one(
+                "SELECT min(first_sequence) FILTER (WHERE first_sequence >= $1), count(*) FROM audit_group",
+                &[&i64::try_from(progress.next_sequence).unwrap()],
+            )
+            .await
+            .unwrap();
+        assert_eq!(row.get::<_, i64>(0), i64::try_from(segments[3].0).unwrap());
+    });
 }
