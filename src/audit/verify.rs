@@ -273,7 +273,10 @@ fn examine_all(
         }
     });
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut examined = results.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let is_gone = |examined: &Result<Examined, ReadError>| matches!(examined, Err(ReadError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound);
+    // What went meanwhile, by retention or because it could not be begun, is as if it had never been there.
+    let there = results.into_iter().filter(|examined| !is_gone(examined));
+    let mut examined = there.collect::<Result<Vec<_>, _>>()?;
     examined.sort_by_key(|examined| examined.first);
     Ok(examined)
 }

@@ -599,3 +599,19 @@ fn a_restart_goes_on_behind_a_damaged_segment_and_leaves_it_as_it_is() {
         assert_eq!(report.last_sequence, log.head.sequence);
     }
 }
+
+#[test]
+fn a_segment_that_a_crash_left_without_its_beginning_is_no_fault() {
+    let log = log();
+    let next = log.head.sequence + 1;
+    let path = greenlane::audit::segment::path(log.path(), next);
+    let beginning = &fs::read(&log.segments()[0].1).unwrap()[..60];
+    for left in [&[][..], &[0; 4_000], beginning] {
+        fs::write(&path, left).unwrap();
+        let report = log.verify_with_head();
+        assert!(report.is_good(), "{report:?}");
+        let torn = report.torn_tail.unwrap();
+        assert_eq!((torn.segment, torn.offset, torn.sequence), (next, 0, next));
+        assert_eq!(report.last_sequence, log.head.sequence);
+    }
+}

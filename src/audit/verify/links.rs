@@ -178,6 +178,18 @@ impl<'a> Linking<'a> {
             }
             Sealed::Not | Sealed::Wrongly => None,
         };
+        // A crash while a segment was begun leaves a file without a header: nothing in it was ever acknowledged.
+        let unbegun = matches!(
+            &examined.faults[..],
+            [Fault {
+                what: What::Header,
+                ..
+            }]
+        ) && examined.records == 0;
+        if last && unbegun && seal.is_none() {
+            examined.faults.clear();
+            examined.torn = Some(0);
+        }
         if let Some(offset) = examined.torn {
             let goes_on = examined.next_sequence > first
                 && segment::path(self.directory, examined.next_sequence).exists();
