@@ -11,9 +11,9 @@ use super::settings::{AuditDurability, AuditFailure, Settings};
 use crate::{
     audit::{
         archive::activation,
-        index::SegmentIndex,
+        index::{INDEX, SegmentIndex},
         log::{AuditLog, Lane, OnFailure, record},
-        rates::{self, RateTable},
+        rates::{self, RATES, RateTable},
         remembered,
         retention::Retention,
         seal::SealedSegment,
@@ -159,14 +159,15 @@ impl Proof {
 
 /// What is put beside a segment once it is sealed.
 fn add_sidecars(sealed: &SealedSegment) {
-    // Without one, a query makes it.
-    if let Err(problem) = SegmentIndex::open_or_build(&sealed.path) {
-        warn!(%problem, "an audit segment could not be indexed");
+    let segment = &sealed.path;
+    if segment.with_extension(INDEX).exists() && segment.with_extension(RATES).exists() {
+        return;
     }
-    // Without them, the next start counts the segment.
-    if !sealed.path.with_extension(rates::RATES).exists()
-        && let Err(problem) = rates::put_beside(&sealed.path)
-    {
+    // One reading for both. Without an index a query makes it, without counts the next start counts.
+    let counts = RateTable::of_segment();
+    if let Err(problem) = SegmentIndex::build_and_visit(segment, |record| counts.count_record(record)) {
+        warn!(%problem, "an audit segment could not be indexed");
+    } else if let Err(problem) = rates::put_beside(segment, &counts) {
         warn!(%problem, "the realized rates of an audit segment could not be put beside it");
     }
 }

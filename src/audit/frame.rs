@@ -158,8 +158,10 @@ pub fn push_record(payload: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> H
     if width > RESERVED {
         payload.extend(std::iter::repeat_n(0, width - RESERVED));
     }
-    payload.copy_within(body..body + length, start + width);
-    payload.truncate(start + width + length);
+    if width != RESERVED {
+        payload.copy_within(body..body + length, start + width);
+        payload.truncate(start + width + length);
+    }
     let mut prefix = &mut payload[start..start + width];
     // A varint of that width fits where that width was left.
     let encoded = prost::encode_length_delimiter(length, &mut prefix);

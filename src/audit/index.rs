@@ -188,8 +188,13 @@ impl SegmentIndex {
 
     /// Makes the index of a segment, which is read whole, and puts it beside it.
     pub fn build(segment: &Path) -> Result<Self, IndexError> {
+        Self::build_and_visit(segment, |_| {})
+    }
+
+    /// As [`Self::build`], and shows every record to `visit`, so that what else is made of them reads nothing again.
+    pub fn build_and_visit(segment: &Path, visit: impl FnMut(&[u8])) -> Result<Self, IndexError> {
         let path = sidecar::path(segment, INDEX);
-        let bytes = build::index_of(segment)?;
+        let bytes = build::index_of(segment, visit)?;
         sidecar::write(&path, &bytes).map_err(|error| IndexError::Io {
             path: path.clone(),
             error,

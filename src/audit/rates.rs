@@ -20,7 +20,7 @@ pub mod sequence;
 mod stored;
 
 pub use observation::Observation;
-pub use rebuild::{RATES, put_beside};
+pub use rebuild::{RATES, count_beside, put_beside};
 pub use report::{QUARTER_ALPHA, Ratio, Report, Scope, breached, over_all_offices, ratio_to_regular, report};
 pub use stored::StoredError;
 
@@ -45,6 +45,8 @@ use crate::{
 /// Draws on transport documents that are remembered, a power of two: 2 MiB. A consignment's declarations come within
 /// days of one another; one that comes when its document is forgotten is counted as a draw of its own.
 const REMEMBERED: usize = 1 << 18;
+/// The same for one segment, whose records are minutes apart: 128 KiB.
+const REMEMBERED_IN_SEGMENT: usize = 1 << 14;
 
 /// What is counted together. Ordered as it is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,11 +164,7 @@ pub struct RateTable {
 
 impl Default for RateTable {
     fn default() -> Self {
-        Self {
-            cells: DashMap::default(),
-            inspected: DashMap::default(),
-            draws: (0..REMEMBERED).map(|_| AtomicU64::new(0)).collect(),
-        }
+        Self::remembering(REMEMBERED)
     }
 }
 
@@ -180,6 +178,20 @@ impl fmt::Debug for RateTable {
 }
 
 impl RateTable {
+    /// An empty table that remembers so many draws on transport documents, at least one.
+    fn remembering(draws: usize) -> Self {
+        Self {
+            cells: DashMap::default(),
+            inspected: DashMap::default(),
+            draws: (0..draws.max(1)).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// An empty table for the records of one segment: it costs less than one for all that a replica decides.
+    pub fn of_segment() -> Self {
+        Self::remembering(REMEMBERED_IN_SEGMENT)
+    }
+
     /// Counts a decision on a declaration that had not been decided before.
     pub fn count(&self, observation: &Observation) {
         let first = observation.consignment.is_none_or(|draw| self.is_new(draw));
@@ -194,7 +206,7 @@ impl RateTable {
     /// Whether this draw on a transport document has not been seen; from now on it has.
     fn is_new(&self, draw: u64) -> bool {
         // The draw is a keyed hash: its last bits are as good a place as any, and its first ones select.
-        let place = usize::try_from(draw).unwrap_or_default() % REMEMBERED;
+        let place = usize::try_from(draw).unwrap_or_default() % self.draws.len();
         self.draws[place].swap(draw, Ordering::Relaxed) != draw
     }
 

@@ -11,13 +11,16 @@ use super::{
 };
 use crate::audit::read::{ReadError, SegmentReader};
 
-/// The bytes of the index of a segment.
-pub(super) fn index_of(segment: &Path) -> Result<Vec<u8>, ReadError> {
+/// The bytes of the index of a segment; each record is shown to `visit` too.
+pub(super) fn index_of(segment: &Path, mut visit: impl FnMut(&[u8])) -> Result<Vec<u8>, ReadError> {
     let mut reader = SegmentReader::open(segment)?;
     let mut building = Building::default();
     while let Some(group) = reader.next_group()? {
         for (in_group, (_, record)) in (0..).zip(group.records()) {
-            let record = record.and_then(|bytes| Record::decode(bytes).ok());
+            let record = record.and_then(|bytes| {
+                visit(&bytes);
+                Record::decode(bytes).ok()
+            });
             building.add(group.offset, in_group, record.as_ref());
         }
     }

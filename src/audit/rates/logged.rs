@@ -138,7 +138,7 @@ impl Observation {
 
 impl RateTable {
     /// Counts an encoded `AuditRecord`; what cannot be read adds nothing.
-    pub(super) fn count_record(&self, record: &[u8]) {
+    pub fn count_record(&self, record: &[u8]) {
         let Ok(Record { decision, inspection }) = Record::decode(record) else {
             return;
         };

@@ -35,7 +35,7 @@ impl RateTable {
         }
         for segment in full {
             if !self.add_file(&segment.with_extension(RATES)) {
-                put_beside(&segment)?.add_to(self);
+                count_beside(&segment)?.add_to(self);
             }
         }
         last.map_or(Ok(()), |segment| self.count_segment(&segment))
@@ -69,16 +69,21 @@ impl RateTable {
 }
 
 /// Counts the records of a segment that no longer changes, and puts the counts beside it.
-pub fn put_beside(segment: &Path) -> Result<RateTable, ReadError> {
-    let counts = RateTable::default();
+pub fn count_beside(segment: &Path) -> Result<RateTable, ReadError> {
+    let counts = RateTable::of_segment();
     counts.count_segment(segment)?;
+    put_beside(segment, &counts)?;
+    Ok(counts)
+}
+
+/// Puts the counts of a segment beside it.
+pub fn put_beside(segment: &Path, counts: &RateTable) -> Result<(), ReadError> {
     let path = segment.with_extension(RATES);
     let new = segment.with_extension("rates-new");
     // Made again from the segment where it does not last: no need to wait for the disk.
     fs::write(&new, counts.to_bytes())
         .and_then(|()| fs::rename(&new, &path))
-        .map_err(|error| ReadError::Io { path, error })?;
-    Ok(counts)
+        .map_err(|error| ReadError::Io { path, error })
 }
 
 /// The files with counts.
