@@ -1,3 +1,11 @@
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::similar_names,
+    reason = "counts of a simulation, far below 2^53; a draw is drawn"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     thread,
@@ -22,7 +30,7 @@ use crate::support::{
 /// Hours of a month at most.
 const HOURS: u64 = 31 * 24;
 
-/// SplitMix64 (Steele, Lea, Flood 2014): the same quarters on every machine.
+/// `SplitMix64` (Steele, Lea, Flood 2014): the same quarters on every machine.
 struct Random(u64);
 
 impl Random {
@@ -163,7 +171,7 @@ fn at_exactly_the_legal_rate_at_most_one_quarter_in_twenty_ever_alarms() {
     let quarters = quarters();
     let half = |first: u64| {
         (first..quarters).step_by(2).filter(|&quarter| {
-            let mut random = Random(0x2026_11_24 + quarter);
+            let mut random = Random(0x2026_1124 + quarter);
             (0..3).any(|_| month_alarms(&mut random))
         })
     };
