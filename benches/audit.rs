@@ -104,14 +104,14 @@ fn decide<T>(
 ) -> T {
     let decoded = pb::DecideRequest::decode(request).expect("a request");
     let valid = validate::request(&decoded, &world.window).expect("valid");
-    let decided = facilitation.decide(
+    let answer = facilitation.decide(
         &valid.declaration,
         moment.timestamp,
         &world.clock,
         moment,
         |outcome| then(&decoded, &outcome),
     );
-    decided.expect("a decision")
+    answer.expect("a decision")
 }
 
 /// Median time of a call in nanoseconds, over rounds of a thousand.
@@ -241,7 +241,7 @@ fn write_log(world: &mut World, facilitation: &Facilitation, directory: &Path, r
                 caller: "anonymous",
             };
             leaves.push(push_record(&mut group, |buffer| {
-                record::decision(buffer, &record)
+                record::decision(buffer, &record);
             }));
         });
         if leaves.len() >= GROUP || number + 1 == records {

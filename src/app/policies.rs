@@ -153,7 +153,8 @@ impl Reloader {
                 if self.last_error() != problem {
                     error!(problem, "policies not in force yet");
                 }
-                *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = problem.to_owned();
+                let mut last_error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+                problem.clone_into(&mut last_error);
                 return false;
             }
             Ok(book) => {

@@ -53,9 +53,9 @@ impl InForce {
     pub fn on(&self, accepted_on: Date) -> Option<&Arc<Policy>> {
         let mut chosen = self.sets.iter().map(|set| last_due(set, accepted_on));
         let own =
-            |policy: &Option<&Arc<Policy>>| policy.is_some_and(|policy| policy.digest == self.policy.digest);
+            |policy: Option<&Arc<Policy>>| policy.is_some_and(|policy| policy.digest == self.policy.digest);
         match self.sets.first() {
-            _ if chosen.any(|policy| own(&policy)) => Some(&self.policy),
+            _ if chosen.any(own) => Some(&self.policy),
             Some(set) => last_due(set, accepted_on),
             None => last_due(std::slice::from_ref(&self.policy), accepted_on),
         }

@@ -34,21 +34,21 @@ enum AuditCommand {
 
 impl Audit {
     /// Runs the command.
-    pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self, context: &Context) -> ExitCode {
         let good = match self.command {
             AuditCommand::Query(command) => command.run(context),
             AuditCommand::Verify(command) => command.run(context),
             AuditCommand::Prove(command) => command.run(context),
             AuditCommand::Replay(command) => command.run(context),
         };
-        Ok(match good {
+        match good {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(error) => {
                 eprintln!("greenlane: {error:#}");
                 ExitCode::from(2)
             }
-        })
+        }
     }
 }
 

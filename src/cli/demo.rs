@@ -47,7 +47,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
                 tracing::error!(%error, "signals cannot be received: stopping");
             }
         };
-        app.run_until(stop).await?;
+        Box::pin(app.run_until(stop)).await?;
         wait.await
             .context("the demo was stopped before it had shown anything")?
     })?;

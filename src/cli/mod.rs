@@ -108,7 +108,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Order(command) => command.run(&context),
         Command::Policy(command) => command.run(&context),
         Command::Snapshot(command) => command.run(&context),
-        Command::Audit(command) => command.run(&context),
+        Command::Audit(command) => Ok(command.run(&context)),
         Command::Draw(command) => command.run(&context),
         Command::Relay(command) => command.run(&context),
         Command::Completions(command) => command.run(&context),

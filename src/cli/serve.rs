@@ -39,11 +39,11 @@ impl Serve {
         runtime.block_on(async {
             let app = App::build(settings, &master_secret, self.accept_drift).await?;
             let stopped = app::stop_signal();
-            app.run_until(async {
+            Box::pin(app.run_until(async {
                 if let Err(error) = stopped.await {
                     tracing::error!(%error, "signals cannot be received: stopping");
                 }
-            })
+            }))
             .await
         })?;
         Ok(ExitCode::SUCCESS)

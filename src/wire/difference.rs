@@ -21,9 +21,9 @@ fn messages(prefix: &str, one: &DynamicMessage, other: &DynamicMessage, paths: &
         if one.has_field(&field) && other.has_field(&field) {
             values(&path, &one.get_field(&field), &other.get_field(&field), paths);
         } else if one.has_field(&field) || other.has_field(&field) {
-            let list = |message: &DynamicMessage| match &*message.get_field(&field) {
-                Value::List(list) => list.len(),
-                _ => 0,
+            let list = |message: &DynamicMessage| {
+                let value = message.get_field(&field);
+                value.as_list().map_or(0, <[Value]>::len)
             };
             match list(one).max(list(other)) {
                 0 => paths.push(path),
@@ -32,7 +32,7 @@ fn messages(prefix: &str, one: &DynamicMessage, other: &DynamicMessage, paths: &
         }
     }
     let unknown = |message: &DynamicMessage| {
-        let numbers = message.unknown_fields().map(|field| field.number());
+        let numbers = message.unknown_fields().map(prost_reflect::UnknownField::number);
         numbers.collect::<std::collections::BTreeSet<_>>()
     };
     let numbers = unknown(one)

@@ -51,6 +51,7 @@ pub(super) struct Request {
 
 /// `Party`.
 #[derive(Clone, PartialEq, prost::Message)]
+#[expect(clippy::struct_field_names, reason = "the contract's names")]
 struct Party {
     #[prost(bytes = "bytes", tag = "2")]
     customs_code: Bytes,
@@ -62,6 +63,7 @@ struct Party {
 
 /// `Decision`.
 #[derive(Clone, PartialEq, prost::Message)]
+#[expect(clippy::struct_field_names, reason = "the contract's names")]
 pub(super) struct Decision {
     #[prost(bytes = "bytes", tag = "1")]
     decision_id: Bytes,

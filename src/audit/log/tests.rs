@@ -56,9 +56,12 @@ fn entries(directory: &Path) -> Vec<pb::audit_record::Entry> {
 }
 
 fn callers(directory: &Path) -> Vec<String> {
-    let caller = |entry| match entry {
-        pb::audit_record::Entry::Decision(entry) => Some(entry.caller),
-        _ => None,
+    let caller = |entry| {
+        if let pb::audit_record::Entry::Decision(entry) = entry {
+            Some(entry.caller)
+        } else {
+            None
+        }
     };
     entries(directory).into_iter().filter_map(caller).collect()
 }
@@ -176,9 +179,12 @@ fn decisions_served_without_a_record_are_counted_in_the_log_afterwards() {
     let directory = parent.path().join("audit");
     let missing: u64 = entries(&directory)
         .into_iter()
-        .filter_map(|entry| match entry {
-            pb::audit_record::Entry::Unlogged(gap) => Some(gap.decisions),
-            _ => None,
+        .filter_map(|entry| {
+            if let pb::audit_record::Entry::Unlogged(gap) = entry {
+                Some(gap.decisions)
+            } else {
+                None
+            }
         })
         .sum();
     assert!(missing > 100, "{missing}");

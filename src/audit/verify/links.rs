@@ -38,7 +38,7 @@ impl HeadClaim {
 /// What stands beside a segment.
 enum Sealed {
     /// A seal that counts.
-    By(Seal),
+    By(Box<Seal>),
     /// One that does not.
     Wrongly,
     /// Nothing.
@@ -122,7 +122,7 @@ impl<'a> Linking<'a> {
     fn gone(&mut self, first: u64, deleted: bool) -> Result<(), ReadError> {
         let path = segment::path(self.directory, first);
         let seal = match self.seal_of(first, &path)? {
-            Sealed::By(seal) => Some(seal),
+            Sealed::By(seal) => Some(*seal),
             Sealed::Not | Sealed::Wrongly => None,
         };
         let next = seal.as_ref().map_or(first, Seal::next_sequence);
@@ -255,7 +255,7 @@ impl<'a> Linking<'a> {
                 if before != Some(seal.previous_seal) {
                     self.fault(first, seal.next_sequence(), first, 0, What::SealLink);
                 }
-                return Ok(Sealed::By(seal));
+                return Ok(Sealed::By(Box::new(seal)));
             }
         };
         self.fault(first, first.saturating_add(1), first, 0, what);

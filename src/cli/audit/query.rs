@@ -121,7 +121,7 @@ impl Query {
         let filter = self.filter()?;
         match (&self.log.log, &self.store) {
             (Some(directory), _) => {
-                offline::directory(directory, &mut |shown| self.show(&filter, shown, &mut printer))?
+                offline::directory(directory, &mut |shown| self.show(&filter, shown, &mut printer))?;
             }
             (None, Some(url)) => {
                 client::block_on(offline::store(context, url, &mut |shown| {

@@ -9,7 +9,7 @@ use crate::upstream::{nats, postgres, source::SourceSettings};
 #[derive(Debug, Clone)]
 pub enum ArchiveReader {
     /// A database.
-    Postgres(postgres::ArchiveReader),
+    Postgres(Box<postgres::ArchiveReader>),
     /// A stream.
     Nats(nats::ArchiveReader),
 }
@@ -20,7 +20,8 @@ impl ArchiveReader {
         let scheme = settings.url.split("://").next().unwrap_or_default();
         Ok(match scheme {
             "postgres" | "postgresql" => {
-                Some(Self::Postgres(postgres::ArchiveReader::new(settings.postgres())?))
+                let reader = postgres::ArchiveReader::new(settings.postgres())?;
+                Some(Self::Postgres(Box::new(reader)))
             }
             "nats" | "tls" => Some(Self::Nats(nats::ArchiveReader::new(
                 settings.nats(&settings.url),

@@ -29,7 +29,7 @@ pub struct OrderChange {
 }
 
 /// Takes changes that came in force, in order.
-pub type OnOrderChanges = Box<dyn Fn(&[OrderChange]) + Send>;
+pub(super) type OnOrderChanges = Box<dyn Fn(&[OrderChange]) + Send>;
 
 /// Told of changes that came in force.
 pub struct OrderListener(pub OnOrderChanges);

@@ -68,14 +68,13 @@ impl Heads {
         &mut self,
         work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,
     ) -> Result<T, UpstreamError> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let connection = self.path.open()?;
-                // The next head comes in a second: none is worth an fsync.
-                connection.pragma_update(None, "synchronous", "NORMAL")?;
-                connection
-            }
+        let connection = if let Some(connection) = self.connection.take() {
+            connection
+        } else {
+            let connection = self.path.open()?;
+            // The next head comes in a second: none is worth an fsync.
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
+            connection
         };
         let done = work(&connection)?;
         self.connection = Some(connection);
