@@ -326,6 +326,7 @@ struct Told {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 async fn realized_rates_are_those_of_the_answers_each_declaration_once() {
     let app = TestApp::ready().await;
     app.sql()

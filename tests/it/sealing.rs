@@ -367,7 +367,7 @@ fn retention_by_age_leaves_the_segment_being_written_and_what_was_not_shipped() 
     let log = Log::write(100, SEGMENT);
     let sealed = log.segments().len() - 1;
     let by_age = |delete_unshipped| Retention {
-        max_age: Duration::from_secs(3_600),
+        max_age: Duration::from_hours(1),
         max_bytes: 0,
         delete_unshipped,
     };
