@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// What is altered in a message, and where that shows.
-type Alteration<M> = (fn(&mut M), &'static str);
+type Forgery<M> = (fn(&mut M), &'static str);
 
 fn archive(activations: &[pb::PolicyActivation]) -> RwLock<PolicyArchive> {
     let mut archive = PolicyArchive::default();
@@ -294,7 +294,7 @@ fn one_altered_fact_differs_in_the_fields_that_it_moves() {
 fn an_altered_answer_differs_in_that_field_alone() {
     let answered = Answered::of(&drawn());
     #[rustfmt::skip]
-    let alterations: [Alteration<pb::Decision>; 8] = [
+    let alterations: [Forgery<pb::Decision>; 8] = [
         (|d| d.lane = 4, "lane"),
         (|d| d.parties[1].standing = 1, "parties[1].standing"),
         (|d| d.reasons[0].text.push('.'), "reasons[0].text"),
@@ -375,7 +375,7 @@ fn a_policy_whose_canonical_form_has_another_digest_cannot_be_replayed_even_if_t
 #[test]
 fn facts_that_are_none_cannot_be_replayed_and_say_where() {
     #[rustfmt::skip]
-    let alterations: [Alteration<pb::DecisionEntry>; 6] = [
+    let alterations: [Forgery<pb::DecisionEntry>; 6] = [
         (|e| enterprise(e, 1).tier_effective_from = 20_261_301, "facts.parties[1].enterprise.tier_effective_from"),
         (|e| enterprise(e, 0).credit_tier = 9, "facts.parties[0].enterprise.credit_tier"),
         (|e| facts(e).draw.as_mut().unwrap().epoch = "November".to_owned(), "facts.draw.epoch"),
