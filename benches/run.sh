@@ -11,6 +11,9 @@ cargo bench --bench disturbance -- --enterprises "${GREENLANE_BENCH_ENTERPRISES:
 echo
 cargo bench --bench audit
 echo
+# CPU of the real server over the wire, with the audit log and without.
+cargo bench --bench wire
+echo
 cargo bench --bench snapshot -- --enterprises "${GREENLANE_BENCH_ENTERPRISES:-1000000}"
 echo
 # What allocates does not hang on optimisation, and this build is the tests'.
