@@ -344,7 +344,8 @@ fn a_page_ends_before_it_is_too_large_for_a_client_and_the_next_goes_on() {
     let decisions = Decisions::new(Some(own.own_log()), None, watch::Sender::new(0).subscribe());
     let runtime = runtime();
     let all = || {
-        let pages = by_pages(&decisions, &DecisionFilter::default(), 1000);
+        let everything = DecisionFilter::default();
+        let pages = by_pages(&decisions, &everything, 1000);
         runtime.block_on(pages).len()
     };
     let before = all();

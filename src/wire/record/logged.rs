@@ -20,7 +20,7 @@ pub struct LoggedDecision<'a> {
     /// What of the answer was not decided, but given.
     pub given: LoggedOutcome,
     /// What it was made of.
-    pub facts: LoggedFacts,
+    pub facts: Box<LoggedFacts>,
 }
 
 impl<'a> LoggedDecision<'a> {
@@ -53,7 +53,7 @@ impl<'a> LoggedDecision<'a> {
     ) -> Outcome<'f> {
         let LoggedFacts {
             drawn, age, limits, ..
-        } = &self.facts;
+        } = &*self.facts;
         let decision = decide(policy, parameters, facts, drawn.map(|drawn| drawn.draw));
         let random = decision.inspection.basis == InspectionBasis::Random;
         let version = self.given.registry_version.as_ref();

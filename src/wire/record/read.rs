@@ -47,7 +47,7 @@ pub struct LoggedFacts {
 }
 
 impl LoggedFacts {
-    /// Reads the parts of a `DecisionEntry`.
+    /// Reads the parts of a `DecisionEntry`. Boxed: it is some kilobytes, and is handed on several times.
     ///
     /// # Errors
     /// A request that breaks a rule of this program, other facts than the request has parties, a value that is none.
@@ -55,7 +55,7 @@ impl LoggedFacts {
         request: &pb::DecideRequest,
         facts: pb::DecisionFacts,
         decided_at: Option<&prost_types::Timestamp>,
-    ) -> Result<Self, BadRecord> {
+    ) -> Result<Box<Self>, BadRecord> {
         let mut violations = Violations::default();
         let declaration = validate::declaration(request, &mut violations);
         let declaration = declaration
@@ -77,7 +77,7 @@ impl LoggedFacts {
                 "must be one for each party of the request",
             ));
         }
-        Ok(Self {
+        Ok(Box::new(Self {
             accepted_at: instant("facts.accepted_at", accepted_at.as_ref())?,
             decided_at: instant("decision.decided_at", decided_at)?,
             parties: read_each("facts.parties", parties, party)?,
@@ -90,7 +90,7 @@ impl LoggedFacts {
                 decision_max_age: duration("facts.decision_max_age", decision_max_age)?,
             },
             declaration,
-        })
+        }))
     }
 
     /// The facts as the evaluation takes them. Orders that are not in force at the decision time, or do not match the
