@@ -98,6 +98,8 @@ async fn show(context: &Context) -> anyhow::Result<()> {
         "\nServing gRPC on {grpc}, probes on http://{http}/readyz; registry in {database}. Ctrl-C stops.\n\n\
          Try, in another terminal:\n  \
          greenlane status\n  \
+         greenlane audit query\n  \
+         greenlane audit replay\n  \
          greenlane decide --declaration-number 2225{year}1000000099 --customs-office 2225 \
          --party CONSIGNEE=1101910001 --goods 8471300000:KR\n  \
          sqlite3 {database} \"UPDATE enterprise SET suspended = 1 WHERE customs_code = '1101910001'\"\n  \
