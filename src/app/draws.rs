@@ -127,7 +127,12 @@ impl Committer {
                 // Whoever would say so has gone, or does.
                 _ = stop.wait_for(|stop| *stop) => return,
             }
-            failures = match self.look().await {
+            let looked = tokio::select! {
+                looked = self.look() => looked,
+                // A store that is silent holds up no stop: the next start looks again.
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            failures = match looked {
                 Ok(()) => 0,
                 Err(problem) => {
                     self.failed(&problem);

@@ -38,7 +38,9 @@ const GATHER: Duration = Duration::from_millis(100);
 /// Records that may wait before that is told.
 const LAG: u64 = 100_000;
 /// Bound on the last flush at stop.
-const LAST_FLUSH: Duration = Duration::from_secs(5);
+const LAST_FLUSH: Duration = Duration::from_secs(2);
+/// How long what is on its way to the store may take at stop, before it is left to the last flush.
+const LAST_STEP: Duration = Duration::from_secs(1);
 /// Waits between two tries: from here, doubling, to there.
 const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -131,7 +133,18 @@ impl Shipper {
         let mut wait = WAITS.0;
         while !*stop.borrow() {
             let begun = Instant::now();
-            let Err(problem) = self.follow(&mut watched, Some(&mut stop)).await else {
+            let mut stopping = stop.clone();
+            let overdue = async {
+                // A sender that is gone stops too.
+                drop(stopping.wait_for(|stop| *stop).await);
+                tokio::time::sleep(LAST_STEP).await;
+            };
+            let followed = tokio::select! {
+                followed = self.follow(&mut watched, Some(&mut stop)) => followed,
+                // The store is silent: nothing is lost, for its own progress tells where to go on.
+                () = overdue => break,
+            };
+            let Err(problem) = followed else {
                 break;
             };
             self.metrics.failed("audit");
