@@ -216,17 +216,12 @@ impl App {
             propagation,
         } = self;
         info!(grpc = %server.local_address()?, http = %probes.local_addr()?, "listening");
-        committer.first().await;
         let mut parts = JoinSet::new();
         let rest = || stops.rest.subscribe();
         let mut part =
             |name: &'static str, run: std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>| {
                 parts.spawn(async move { (name, run.await) });
             };
-        part("grpc", {
-            let drain = stops.drain.subscribe();
-            Box::pin(async move { Ok(server.run(drain).await?) })
-        });
         part("http", {
             let (listener, stop) = (tokio::net::TcpListener::from_std(probes)?, rest());
             let told = probes::Told {
@@ -235,13 +230,6 @@ impl App {
                 rates,
             };
             Box::pin(async move { Ok(probes::run(listener, told, stop).await?) })
-        });
-        part("draws", {
-            let stop = rest();
-            Box::pin(async move {
-                committer.run(stop).await;
-                Ok(())
-            })
         });
         part("health", {
             let (health, stop) = (Arc::clone(&health), rest());
@@ -276,6 +264,19 @@ impl App {
             })?),
         );
         part("upstream", Box::pin(feed.run(rest())?));
+        // The registry loads meanwhile.
+        committer.first().await;
+        part("draws", {
+            let stop = rest();
+            Box::pin(async move {
+                committer.run(stop).await;
+                Ok(())
+            })
+        });
+        part("grpc", {
+            let drain = stops.drain.subscribe();
+            Box::pin(async move { Ok(server.run(drain).await?) })
+        });
 
         let ended = tokio::select! {
             () = stop => None,

@@ -4,7 +4,11 @@ use std::{
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
+
+/// Files written so far by this process.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 /// The sidecar of a segment with that extension.
 pub fn path(segment: &Path, extension: &str) -> PathBuf {
@@ -13,9 +17,9 @@ pub fn path(segment: &Path, extension: &str) -> PathBuf {
 
 /// Writes a file anew: the disk has all of it before it has its name.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A leftover of this name is written over: one process writes a log's sidecars.
+    // The sealer and a query may make the same file at once: each has a name of its own until it is whole.
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
+    name.push(format!(".new-{}", WRITTEN.fetch_add(1, Ordering::Relaxed)));
     let new = path.with_file_name(name);
     let written = File::create(&new)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
