@@ -5,7 +5,7 @@ use std::{hint::black_box, time::Duration};
 use greenlane::{
     audit::rates::{Observation, RateTable},
     domain::{Date, Freshness, Ppm, decision::InspectionBasis, identifier::EnterpriseId},
-    facilitation::{Facilitation, Moment, Outcome, Simulation},
+    facilitation::{Facilitation, Moment, Outcome, Simulation, identifiers},
     metrics::Metrics,
     policy::{
         Facts, Policy, decide,
@@ -16,7 +16,7 @@ use greenlane::{
 };
 use prost::Message as _;
 
-use super::world::{Orders, SHAPES, Second, World, draws, identifiers, number_text};
+use super::world::{Orders, SHAPES, Second, World, draws, number_text};
 
 /// Runs an iteration that many times.
 pub(crate) type Loop = Box<dyn FnMut(&mut World, usize)>;

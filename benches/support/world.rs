@@ -19,14 +19,12 @@ use greenlane::{
         order::{ControlOrder, OrderBasis, OrderKind, Selectors},
         recognition::{RecognisedOperator, shipped_arrangements},
     },
-    facilitation::{DrawKeys, Facilitation, Moment},
+    facilitation::{DrawKeys, Facilitation, Moment, identifiers},
     policy::{
         Facts, PartyFacts, PolicyBook,
         draw::{Epoch, EpochKey, MasterSecret},
     },
-    registry::{
-        Change, FreshnessClock, FreshnessLimits, Generation, Keyed, PartyIdentifiers, Registry, Rules, View,
-    },
+    registry::{Change, FreshnessClock, FreshnessLimits, Generation, Keyed, Registry, Rules, View},
     wire::{
         pb::{self, party::Identifier},
         validate::{self, Window},
@@ -591,21 +589,4 @@ impl World {
 /// Draw keys of a secret that is none, with an empty memory of draws.
 pub(crate) fn draws() -> DrawKeys {
     DrawKeys::from_hex(&"07".repeat(32)).expect("long enough")
-}
-
-/// By what the parties of a declaration are known.
-pub(crate) fn identifiers(
-    declaration: &Declaration,
-    parties: &[PartyFacts],
-) -> ArrayVec<PartyIdentifiers, MAX_PARTIES> {
-    let parties = declaration.parties.iter().zip(parties);
-    parties
-        .map(|(sent, found)| PartyIdentifiers {
-            sent: sent.id,
-            registered: found
-                .enterprise
-                .as_ref()
-                .map(|own| (own.customs_code, own.social_credit_code)),
-        })
-        .collect()
 }

@@ -63,6 +63,8 @@ pub fn signing_key_file(settings: &Settings) -> PathBuf {
 pub(super) struct Proof {
     /// `None` where nothing is logged.
     pub(super) log: Option<Arc<AuditLog>>,
+    /// Signs what this replica says: seals, heads and draw commitments.
+    pub(super) key: Arc<SigningKey>,
     /// Whether a group waits for the disk, which no serving thread may.
     durable: bool,
     /// Lanes whose groups a thread of their own writes.
@@ -78,6 +80,7 @@ impl Proof {
         let audit = &settings.audit;
         let mut proof = Self {
             log: None,
+            key: Arc::new(SigningKey::load_or_make(&signing_key_file(settings))?),
             durable: audit.durability == AuditDurability::Power,
             lanes: Vec::new(),
             sealer: None,
@@ -101,11 +104,11 @@ impl Proof {
             segment_bytes: audit.segment_bytes.max(MIN_SEGMENT_BYTES),
             sync: proof.durable,
         };
-        let key = Arc::new(SigningKey::load_or_make(&signing_key_file(settings))?);
-        let sealer = Sealer::spawn(writer.directory.clone(), Arc::clone(&key), Box::new(add_sidecars))?;
+        let key = Arc::clone(&proof.key);
+        let sealer = Sealer::spawn(writer.directory.clone(), key, Box::new(add_sidecars))?;
         let opened = pb::LogOpened {
             program: env!("CARGO_PKG_VERSION").to_owned(),
-            public_key: key.public_key().to_vec(),
+            public_key: proof.key.public_key().to_vec(),
             ..pb::LogOpened::default()
         };
         let log = AuditLog::open(writer, on_failure, opened, activation(book), sealer.take_full())?;

@@ -48,7 +48,7 @@ pub struct Committer {
     /// Holds the keys, and is told which of them may not be drawn with.
     pub facilitation: Arc<Facilitation>,
     /// Signs.
-    pub signing: SigningKey,
+    pub signing: Arc<SigningKey>,
     /// This replica.
     pub replica: String,
     /// Acceptance dates that are taken: a commitment is needed for each of their months.

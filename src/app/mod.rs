@@ -40,7 +40,6 @@ use crate::{
     audit::{
         log::{Lane, record},
         rates::RateTable,
-        signing::SigningKey,
     },
     facilitation::{DrawKeys, Facilitation},
     metrics::Metrics,
@@ -118,7 +117,7 @@ impl App {
         if proof.log.is_some() {
             audit::take_up(settings, &facilitation, &rates);
         }
-        let shipping = Shipping::new(settings, proof.log.as_ref(), &metrics)?;
+        let shipping = Shipping::new(settings, &proof, &metrics)?;
         let services = Services {
             facilitation: FacilitationRpc {
                 lane: Lane::new(None),
@@ -316,7 +315,7 @@ fn committer(
     Ok(Committer {
         commitments: Commitments::of(&feed::source_settings(settings))?,
         facilitation: Arc::clone(facilitation),
-        signing: SigningKey::load_or_make(&audit::signing_key_file(settings))?,
+        signing: Arc::clone(&proof.key),
         replica: replica.unwrap_or_else(|| audit::name_without_log(settings)),
         window,
         reveal_after: settings.draw.reveal_after.get(),

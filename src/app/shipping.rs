@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
-    audit::{directory, signing_key_file},
+    audit::{Proof, directory},
     feed::source_settings,
     settings::Settings,
 };
@@ -37,12 +36,9 @@ pub(super) struct Shipping {
 
 impl Shipping {
     /// Connects to nothing yet.
-    pub(super) fn new(
-        settings: &Settings,
-        log: Option<&Arc<AuditLog>>,
-        metrics: &Arc<Metrics>,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn new(settings: &Settings, proof: &Proof, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
         let store = source_settings(settings);
+        let log = proof.log.as_ref();
         let told = watch::Sender::new(0);
         let own = |log: &Arc<AuditLog>| OwnLog {
             directory: directory(settings),
@@ -54,7 +50,10 @@ impl Shipping {
         let decisions = Decisions::new(log.map(own), archive, told.subscribe());
         let shipper = match log {
             None => None,
-            Some(log) => Some(shipper(settings, log, metrics, told, Archive::open(&store)?)?),
+            Some(log) => {
+                let key = Arc::clone(&proof.key);
+                Some(shipper(settings, log, key, metrics, told, Archive::open(&store)?))
+            }
         };
         Ok(Self {
             shipper,
@@ -67,13 +66,13 @@ impl Shipping {
 fn shipper(
     settings: &Settings,
     log: &Arc<AuditLog>,
+    key: Arc<SigningKey>,
     metrics: &Arc<Metrics>,
     shipped_to: watch::Sender<u64>,
     archive: Archive,
-) -> anyhow::Result<Shipper> {
-    let key = SigningKey::load(&signing_key_file(settings)).context("the key that signs heads")?;
+) -> Shipper {
     let replica = log.replica().to_owned();
-    Ok(Shipper {
+    Shipper {
         archive,
         groups: settings.audit.ship,
         directory: directory(settings),
@@ -87,7 +86,7 @@ fn shipper(
         head_interval: settings.audit.head_interval.get(),
         shipped_to,
         metrics: Arc::clone(metrics),
-    })
+    }
 }
 
 fn signed(replica: &str, head: &Head, key: &SigningKey) -> SignedText {

@@ -4,10 +4,7 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 
 use prost::Message as _;
 
-use super::{
-    read::{ReadError, SegmentReader},
-    segment,
-};
+use super::read::{ReadError, SegmentReader, segments};
 use crate::{
     domain::Date,
     policy::{Parameters, Policy, PolicyBook},
@@ -100,10 +97,7 @@ pub fn activation(book: &PolicyBook) -> pb::PolicyActivation {
 impl PolicyArchive {
     /// Adds what a log says: every segment begins with the whole set, and the last one may hold more.
     pub fn admit_log(&mut self, directory: &Path) -> Result<(), ReadError> {
-        let segments = segment::list(directory).map_err(|error| ReadError::Io {
-            path: directory.to_owned(),
-            error,
-        })?;
+        let segments = segments(directory)?;
         let last = segments.len().saturating_sub(1);
         for (at, (_, path)) in segments.iter().enumerate() {
             let mut segment = SegmentReader::open(path)?;

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message as _;
 
@@ -13,8 +12,8 @@ use crate::{
 };
 
 /// The decision of a record; `None` where it holds something else, or is no record.
-pub fn of_record(record: &Bytes) -> Option<pb::DecisionEntry> {
-    match pb::AuditRecord::decode(record.clone()).ok()?.entry? {
+pub fn of_record(record: &[u8]) -> Option<pb::DecisionEntry> {
+    match pb::AuditRecord::decode(record).ok()?.entry? {
         Entry::Decision(entry) => Some(entry),
         Entry::Opened(_)
         | Entry::Activation(_)

@@ -282,11 +282,6 @@ impl Lane {
         }))
     }
 
-    /// Whether there is a log behind it.
-    pub fn is_logged(&self) -> bool {
-        self.0.is_some()
-    }
-
     /// Puts a record, whose bytes `write` appends, into the group that is being gathered.
     pub fn append(&self, write: impl FnOnce(&mut Vec<u8>)) -> Appended {
         let Some(lane) = &self.0 else {

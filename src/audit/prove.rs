@@ -8,16 +8,17 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
+    decision,
     frame::{self, Hash},
     index::{IndexError, Key, SegmentIndex},
     merkle,
-    read::{ReadError, SegmentReader},
+    read::{ReadError, SegmentReader, segments},
     seal::{LEAVES, Seal, SignedSeal},
     sealer::read_full,
-    segment, sidecar,
+    sidecar,
     statement::StatementFault,
 };
-use crate::wire::pb::{self, audit_record::Entry};
+use crate::wire::pb;
 
 /// What a proof file says it is.
 const FORMAT: &str = "greenlane-audit-proof-v1";
@@ -86,10 +87,7 @@ pub enum ProveError {
 
 /// Makes the proof for a decision.
 pub fn prove(directory: &Path, decision_id: &str) -> Result<Proof, ProveError> {
-    let segments = segment::list(directory).map_err(|error| ReadError::Io {
-        path: directory.to_owned(),
-        error,
-    })?;
+    let segments = segments(directory)?;
     // The latest first: who asks, asks of late more often.
     for (first, path) in segments.iter().rev() {
         let signed = SignedSeal::read(path).map_err(|error| ProveError::Io {
@@ -182,19 +180,8 @@ fn find_unsealed(path: &Path, decision_id: &str) -> Result<Option<(u64, u64)>, P
 }
 
 fn decides(record: &[u8], decision_id: &str) -> bool {
-    decision_of(record).is_some_and(|decision| decision.decision_id == decision_id)
-}
-
-fn decision_of(record: &[u8]) -> Option<pb::Decision> {
-    match pb::AuditRecord::decode(record).ok()?.entry? {
-        Entry::Decision(entry) => entry.decision,
-        Entry::Opened(_)
-        | Entry::Activation(_)
-        | Entry::OrderChange(_)
-        | Entry::Inspection(_)
-        | Entry::Unlogged(_)
-        | Entry::Commitment(_) => None,
-    }
+    let decision = decision::of_record(record).and_then(|entry| entry.decision);
+    decision.is_some_and(|decision| decision.decision_id == decision_id)
 }
 
 /// `None` where the segment does not agree with its seal.

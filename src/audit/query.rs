@@ -119,19 +119,9 @@ impl Decisions {
         shipped_to: watch::Receiver<u64>,
     ) -> Self {
         Self {
-            local: log.map(|log| Arc::new(LocalLog::new(log.directory, log.replica, Some(log.head)))),
+            local: log.map(|log| Arc::new(LocalLog::new(log))),
             archive: archive.filter(|archive| matches!(archive, ArchiveReader::Postgres(_))),
             shipped_to,
-            turns: Arc::new(Semaphore::new(AT_ONCE)),
-        }
-    }
-
-    /// Looks up in a log's directory alone.
-    pub fn in_directory(directory: PathBuf, replica: String) -> Self {
-        Self {
-            local: Some(Arc::new(LocalLog::new(directory, replica, None))),
-            archive: None,
-            shipped_to: watch::Sender::new(0).subscribe(),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }

@@ -86,6 +86,14 @@ impl Group {
     }
 }
 
+/// The segments of a log's directory by the first sequence in their names, ascending.
+pub fn segments(directory: &Path) -> Result<Vec<(u64, PathBuf)>, ReadError> {
+    segment::list(directory).map_err(|error| ReadError::Io {
+        path: directory.to_owned(),
+        error,
+    })
+}
+
 /// Reads one segment from its beginning, or from a place that an earlier reader gave.
 #[derive(Debug)]
 pub struct SegmentReader {
@@ -297,10 +305,7 @@ pub struct LogReader {
 impl LogReader {
     /// Opens the log of a directory; groups that end before `from` are left out, whole segments of them unread.
     pub fn open(directory: &Path, from: u64) -> Result<Self, ReadError> {
-        let mut segments = segment::list(directory).map_err(|error| ReadError::Io {
-            path: directory.to_owned(),
-            error,
-        })?;
+        let mut segments = segments(directory)?;
         let first = segments.partition_point(|(sequence, _)| *sequence <= from);
         segments.drain(..first.saturating_sub(1));
         Ok(Self {

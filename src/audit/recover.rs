@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::{
     frame::Hash,
-    read::{ReadError, SegmentReader},
-    segment::{self, ReplicaName, SegmentHeader},
+    read::{ReadError, SegmentReader, segments},
+    segment::{ReplicaName, SegmentHeader},
 };
 
 /// Where a log ends.
@@ -17,8 +17,6 @@ pub(super) struct Recovered {
     pub(super) next_sequence: u64,
     /// The chain that goes on.
     pub(super) chain: Hash,
-    /// When its last group was written; 0 for an empty log.
-    pub(super) written_at: i64,
     /// The segment that can be gone on with.
     pub(super) last: Option<LastSegment>,
 }
@@ -38,11 +36,7 @@ pub(super) struct LastSegment {
 /// What is torn at its end is left out: it was never acknowledged. Where whole groups stand behind something damaged, that
 /// is no tear: the segment is kept as it is for `audit verify` to tell of, and the log goes on in another one.
 pub(super) fn recover(directory: &Path) -> Result<Recovered, ReadError> {
-    let io = |error| ReadError::Io {
-        path: directory.to_owned(),
-        error,
-    };
-    let mut segments = segment::list(directory).map_err(io)?;
+    let mut segments = segments(directory)?;
     while let Some((first_sequence, path)) = segments.pop() {
         let mut damaged = false;
         let mut reader = match SegmentReader::open(&path) {
@@ -70,7 +64,6 @@ pub(super) fn recover(directory: &Path) -> Result<Recovered, ReadError> {
             },
             next_sequence: header.first_sequence,
             chain: header.chain_before,
-            written_at: 0,
             last: None,
         };
         let mut leaves = Vec::new();
@@ -81,7 +74,6 @@ pub(super) fn recover(directory: &Path) -> Result<Recovered, ReadError> {
                 Ok(Some(group)) => {
                     recovered.next_sequence = group.header.next_sequence();
                     recovered.chain = group.header.chain;
-                    recovered.written_at = group.header.written_at;
                     leaves.extend(group.leaves());
                     end = group.end();
                 }
@@ -113,7 +105,6 @@ pub(super) fn recover(directory: &Path) -> Result<Recovered, ReadError> {
         replica: None,
         next_sequence: 1,
         chain: Hash::default(),
-        written_at: 0,
         last: None,
     })
 }

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use super::{
-    read::{ReadError, SegmentReader},
-    segment,
+    decision,
+    read::{ReadError, SegmentReader, segments},
 };
 use crate::{
     domain::identifier::DeclarationNumber,
     policy::draw::{Draw, Drawn, Subject},
-    wire::pb::{self, audit_record::Entry},
+    wire::pb,
 };
 
 /// Hands the draws of the latest decisions to `take`, newest segment first, until at least `enough` were handed over.
@@ -18,22 +18,16 @@ pub fn draws(
     enough: usize,
     mut take: impl FnMut(DeclarationNumber, Drawn),
 ) -> Result<(), ReadError> {
-    let segments = segment::list(directory).map_err(|error| ReadError::Io {
-        path: directory.to_owned(),
-        error,
-    })?;
     let mut handed = 0;
-    for (_, path) in segments.iter().rev() {
+    for (_, path) in segments(directory)?.iter().rev() {
         let mut reader = SegmentReader::open(path)?;
         // What is damaged is for `audit verify` to tell of.
         while let Ok(Some(group)) = reader.next_group() {
-            for (_, record) in group.decoded() {
-                if let Some(Entry::Decision(entry)) = record.entry
-                    && let Some((number, drawn)) = drawn(&entry)
-                {
-                    take(number, drawn);
-                    handed += 1;
-                }
+            let records = group.records().filter_map(|(_, record)| record);
+            let decisions = records.filter_map(|record| decision::of_record(&record));
+            for (number, drawn) in decisions.filter_map(|entry| drawn(&entry)) {
+                take(number, drawn);
+                handed += 1;
             }
         }
         if handed >= enough {

@@ -85,8 +85,6 @@ pub struct Head {
     pub segment: u64,
     /// Where that segment's last group ends.
     pub offset: u64,
-    /// When the last group was written, nanoseconds since 1970.
-    pub written_at: i64,
 }
 
 /// Takes segments that are full.
@@ -102,7 +100,6 @@ pub struct Writer {
     open: Option<OpenSegment>,
     next_sequence: u64,
     chain: Hash,
-    written_at: i64,
     /// Held as long as the writer lives.
     _lock: File,
 }
@@ -143,7 +140,6 @@ impl Writer {
             replica,
             next_sequence,
             chain,
-            written_at,
             last,
         } = recover(directory)?;
         let open = last
@@ -173,7 +169,6 @@ impl Writer {
             open,
             next_sequence,
             chain,
-            written_at,
             _lock: lock,
         })
     }
@@ -196,7 +191,6 @@ impl Writer {
             chain: self.chain,
             segment: open.map_or(self.next_sequence, |open| open.header.first_sequence),
             offset: open.map_or(0, |open| open.end),
-            written_at: self.written_at,
         }
     }
 
@@ -255,7 +249,6 @@ impl Writer {
         open.leaves.extend(leaves);
         self.next_sequence = header.next_sequence();
         self.chain = header.chain;
-        self.written_at = now;
         Ok(header.first_sequence)
     }
 

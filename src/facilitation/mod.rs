@@ -21,7 +21,7 @@ use crate::{
     domain::{
         Date, Freshness, Ppm,
         decision::{Decision, InspectionBasis},
-        declaration::{Declaration, MAX_PARTIES},
+        declaration::{Declaration, MAX_PARTIES, Party},
         identifier::{Country, EnterpriseId},
         order::ControlOrder,
         recognition::Arrangement,
@@ -262,6 +262,21 @@ fn look_up(view: View<'_>, declaration: &Declaration) -> Parties {
     declaration.parties.iter().map(|sent| party(&sent.id)).collect()
 }
 
+/// By what the parties of a declaration are known, for control orders to name.
+pub fn identifiers(
+    declaration: &Declaration,
+    parties: &[PartyFacts],
+) -> ArrayVec<PartyIdentifiers, MAX_PARTIES> {
+    let identifiers = |(sent, found): (&Party, &PartyFacts)| PartyIdentifiers {
+        sent: sent.id,
+        registered: found
+            .enterprise
+            .as_ref()
+            .map(|own| (own.customs_code, own.social_credit_code)),
+    };
+    declaration.parties.iter().zip(parties).map(identifiers).collect()
+}
+
 /// The facts of a declaration, with the orders and arrangements that concern it.
 fn facts<'a>(
     declaration: &'a Declaration,
@@ -271,18 +286,7 @@ fn facts<'a>(
     decided_at: Timestamp,
     freshness: Freshness,
 ) -> Facts<'a> {
-    let identifiers = declaration
-        .parties
-        .iter()
-        .zip(&parties)
-        .map(|(sent, found)| PartyIdentifiers {
-            sent: sent.id,
-            registered: found
-                .enterprise
-                .as_ref()
-                .map(|own| (own.customs_code, own.social_credit_code)),
-        });
-    let orders = rules.matching(declaration, || identifiers.collect(), decided_at);
+    let orders = rules.matching(declaration, || identifiers(declaration, &parties), decided_at);
     let mut countries = SmallVec::<[Country; 2]>::new();
     for operator in parties.iter().filter_map(|party| party.operator.as_ref()) {
         if !countries.contains(&operator.country) {

@@ -153,7 +153,7 @@ impl ByHand {
                 limits,
                 DrawKeys::from_hex(secret).unwrap(),
             )),
-            signing: SigningKey::load_or_make(&folder.join("signing.key")).unwrap(),
+            signing: Arc::new(SigningKey::load_or_make(&folder.join("signing.key")).unwrap()),
             replica: "replica-a".to_owned(),
             window: AcceptanceWindow {
                 ahead: Duration::from_mins(5),

@@ -19,16 +19,15 @@ use std::{
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::sync::watch;
 
 use self::{
     candidate::{Candidate, Searched, Wanted},
     records::Records,
     scan::Scanned,
 };
-use super::{QueryError, nanoseconds};
+use super::{OwnLog, QueryError, nanoseconds};
 use crate::{
-    audit::{decision, index::SegmentIndex, read::ReadError, segment, writer::Head},
+    audit::{decision, index::SegmentIndex, read::ReadError, segment},
     upstream::archive::{Bound, DecisionFilter, DecisionKey, FoundRecord},
 };
 
@@ -38,26 +37,21 @@ const SPARE: usize = 64;
 /// The segments of one log.
 #[derive(Debug)]
 pub(super) struct LocalLog {
-    directory: PathBuf,
-    replica: String,
-    /// Where it ends, while it is written.
-    head: Option<watch::Receiver<Head>>,
+    own: OwnLog,
     /// The segment that is being written.
     growing: Mutex<Option<(u64, Arc<Scanned>)>>,
 }
 
 impl LocalLog {
-    pub(super) fn new(directory: PathBuf, replica: String, head: Option<watch::Receiver<Head>>) -> Self {
+    pub(super) fn new(own: OwnLog) -> Self {
         Self {
-            directory,
-            replica,
-            head,
+            own,
             growing: Mutex::default(),
         }
     }
 
     pub(super) fn replica(&self) -> &str {
-        &self.replica
+        &self.own.replica
     }
 
     /// The decisions that pass a filter, in order of (`decided_at`, sequence), from a record of the log on.
@@ -217,11 +211,11 @@ impl LocalLog {
     }
 
     fn segments(&self) -> Result<Vec<(u64, PathBuf)>, QueryError> {
-        match segment::list(&self.directory) {
+        match segment::list(&self.own.directory) {
             Ok(segments) => Ok(segments),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(ReadError::Io {
-                path: self.directory.clone(),
+                path: self.own.directory.clone(),
                 error,
             }
             .into()),
@@ -233,12 +227,10 @@ impl LocalLog {
         if path.with_extension("seal").exists() {
             return Ok(Searched::Indexed(SegmentIndex::open_or_build(path)?));
         }
-        let written = self.head.as_ref().map(|head| *head.borrow());
-        let is_growing = written.is_some_and(|head| head.segment == first);
-        let until = written.filter(|_| is_growing).map(|head| head.offset);
-        if !is_growing {
+        let head = *self.own.head.borrow();
+        if head.segment != first {
             let mut scanned = Scanned::default();
-            scanned.go_on(path, until)?;
+            scanned.go_on(path, None)?;
             return Ok(Searched::Scanned(Arc::new(scanned)));
         }
         let mut growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -247,7 +239,7 @@ impl LocalLog {
             _ => Arc::default(),
         };
         // Copied only where another search is under way.
-        Arc::make_mut(&mut scanned).go_on(path, until)?;
+        Arc::make_mut(&mut scanned).go_on(path, Some(head.offset))?;
         *growing = Some((first, Arc::clone(&scanned)));
         Ok(Searched::Scanned(scanned))
     }
@@ -256,7 +248,7 @@ impl LocalLog {
         FoundRecord {
             key: DecisionKey {
                 decided_at: Timestamp::from_nanosecond(candidate.at.into()).unwrap_or_default(),
-                replica: self.replica.clone(),
+                replica: self.own.replica.clone(),
                 sequence: candidate.sequence,
             },
             record,

@@ -6,10 +6,7 @@ use std::{
 };
 
 use super::RateTable;
-use crate::audit::{
-    read::{ReadError, SegmentReader},
-    segment,
-};
+use crate::audit::read::{ReadError, SegmentReader, segments};
 
 /// Extension of the counts beside a segment.
 pub const RATES: &str = "rates";
@@ -20,14 +17,14 @@ impl RateTable {
     /// A segment that is followed by another no longer changes: its counts are read from beside it, or put there. Counts of
     /// segments that retention has deleted stay.
     pub fn add_log(&self, directory: &Path) -> Result<(), ReadError> {
-        let io = |error| ReadError::Io {
-            path: directory.to_owned(),
-            error,
-        };
-        let mut segments = segment::list(directory).map_err(io)?;
+        let mut segments = segments(directory)?;
         let last = segments.pop().map(|(_, path)| path);
         let full: Vec<PathBuf> = segments.into_iter().map(|(_, path)| path).collect();
-        for counts in counted(directory).map_err(io)? {
+        let counted = counted(directory).map_err(|error| ReadError::Io {
+            path: directory.to_owned(),
+            error,
+        })?;
+        for counts in counted {
             // Those of segments come with them, below.
             if !counts.with_extension("segment").exists() {
                 self.add_file(&counts);

@@ -7,7 +7,7 @@ use tracing::warn;
 use super::ShipError;
 use crate::{
     audit::{
-        read::{Group, ReadError, SegmentReader},
+        read::{Group, ReadError, SegmentReader, segments},
         segment,
         writer::Head,
     },
@@ -109,11 +109,7 @@ impl Tail {
 
     /// The segment with the record that is next; where it was deleted unshipped, the first one that is left.
     fn open(&mut self) -> Result<SegmentReader, ShipError> {
-        let io = |error| ReadError::Io {
-            path: self.directory.clone(),
-            error,
-        };
-        let segments = segment::list(&self.directory).map_err(io)?;
+        let segments = segments(&self.directory)?;
         let behind = segments.partition_point(|(first, _)| *first <= self.at.next_sequence);
         let (_, path) = segments
             .get(behind.saturating_sub(1))

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::{Log, Signer};
+use super::{Log, Signer, size_of_log};
 use crate::{
     audit::{
         prove::Proof,
@@ -63,7 +63,7 @@ impl Verify {
             .as_ref()
             .map(|(text, signature)| HeadText { text, signature });
         let begun = Instant::now();
-        let bar = output::progress(Some(bytes_of(&directory)));
+        let bar = output::progress(Some(size_of_log(&directory).unwrap_or_default()));
         let report = verify(&directory, &public_key, head, &|bytes| bar.inc(bytes))?;
         bar.finish_and_clear();
         let seconds = begun.elapsed().as_secs_f64();
@@ -117,12 +117,6 @@ impl Verify {
         }
         Ok(good)
     }
-}
-
-fn bytes_of(directory: &Path) -> u64 {
-    let segments = crate::audit::segment::list(directory).unwrap_or_default();
-    let lengths = segments.iter().filter_map(|(_, path)| fs::metadata(path).ok());
-    lengths.map(|metadata| metadata.len()).sum()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]

@@ -15,11 +15,12 @@ use crate::{
         order::{ControlOrder, Selectors},
         recognition::{Arrangement, RecognisedOperator, TransportModes},
     },
+    facilitation::identifiers,
     policy::{
         Facts, PartyFacts,
         draw::{Draw, Drawn, Subject},
     },
-    registry::{Age, FreshnessLimits, PartyIdentifiers},
+    registry::{Age, FreshnessLimits},
     wire::{pb, validate, violations::Violations},
 };
 
@@ -96,16 +97,7 @@ impl LoggedFacts {
     /// The facts as the evaluation takes them. Orders that are not in force at the decision time, or do not match the
     /// declaration, are no facts of it: a record that lists one was altered.
     pub fn facts(&self) -> Facts<'_> {
-        let identifiers = self.declaration.parties.iter().zip(&self.parties);
-        let identifiers: ArrayVec<_, MAX_PARTIES> = identifiers
-            .map(|(sent, found)| PartyIdentifiers {
-                sent: sent.id,
-                registered: found
-                    .enterprise
-                    .as_ref()
-                    .map(|own| (own.customs_code, own.social_credit_code)),
-            })
-            .collect();
+        let identifiers = identifiers(&self.declaration, &self.parties);
         let is_party = |id: &str| identifiers.iter().any(|party| party.each().any(|own| own == id));
         let matches = |order: &&ControlOrder| {
             order.in_force(self.decided_at)

@@ -105,7 +105,6 @@ impl Log {
                 chain: Hash::default(),
                 segment: 1,
                 offset: 0,
-                written_at: 0,
             },
         };
         log.append(0..decisions, segment_bytes);
