@@ -18,7 +18,7 @@
 //! A table is blocks of 256 entries, each with its CRC-32 behind it: a look-up reads and checks a few blocks.
 
 mod build;
-mod record;
+mod keys;
 mod table;
 
 use std::{
@@ -32,7 +32,7 @@ use bytes::Buf as _;
 use thiserror::Error;
 
 use self::table::Table;
-use super::{read::ReadError, sidecar};
+use super::{outline::Outline, read::ReadError, sidecar};
 use crate::wire::pb::Lane;
 
 /// Extension of an index.
@@ -192,7 +192,7 @@ impl SegmentIndex {
     }
 
     /// As [`Self::build`], and shows every record to `visit`, so that what else is made of them reads nothing again.
-    pub fn build_and_visit(segment: &Path, visit: impl FnMut(&[u8])) -> Result<Self, IndexError> {
+    pub fn build_and_visit(segment: &Path, visit: impl FnMut(&Outline)) -> Result<Self, IndexError> {
         let path = sidecar::path(segment, INDEX);
         let bytes = build::index_of(segment, visit)?;
         sidecar::write(&path, &bytes).map_err(|error| IndexError::Io {

@@ -17,6 +17,7 @@ pub mod head;
 pub mod index;
 pub mod log;
 pub mod merkle;
+pub mod outline;
 pub mod prove;
 pub mod query;
 pub mod rates;

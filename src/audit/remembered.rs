@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
+use prost::Message as _;
+
 use super::{
-    decision,
+    outline::Outline,
     read::{ReadError, SegmentReader, segments},
 };
 use crate::{
     domain::identifier::DeclarationNumber,
     policy::draw::{Draw, Drawn, Subject},
-    wire::pb,
 };
 
 /// Hands the draws of the latest decisions to `take`, newest segment first, until at least `enough` were handed over.
@@ -24,8 +25,8 @@ pub fn draws(
         // What is damaged is for `audit verify` to tell of.
         while let Ok(Some(group)) = reader.next_group() {
             let records = group.records().filter_map(|(_, record)| record);
-            let decisions = records.filter_map(|record| decision::of_record(&record));
-            for (number, drawn) in decisions.filter_map(|entry| drawn(&entry)) {
+            let outlines = records.filter_map(|record| Outline::decode(record).ok());
+            for (number, drawn) in outlines.filter_map(|record| drawn(&record)) {
                 take(number, drawn);
                 handed += 1;
             }
@@ -37,13 +38,18 @@ pub fn draws(
     Ok(())
 }
 
-fn drawn(entry: &pb::DecisionEntry) -> Option<(DeclarationNumber, Drawn)> {
-    let number = entry.request.as_ref()?.declaration_number.parse().ok()?;
+fn drawn(record: &Outline) -> Option<(DeclarationNumber, Drawn)> {
+    let entry = record.decision.as_ref()?;
+    let number = text(&entry.decision.as_ref()?.declaration_number)?;
     let logged = entry.facts.as_ref()?.draw.as_ref()?;
     let drawn = Drawn {
-        epoch: logged.epoch.parse().ok()?,
-        subject: Subject::new(&logged.subject_kind, &logged.subject)?,
+        epoch: text(&logged.epoch)?.parse().ok()?,
+        subject: Subject::new(text(&logged.subject_kind)?, text(&logged.subject)?)?,
         draw: Draw(logged.value),
     };
-    Some((number, drawn))
+    Some((number.parse().ok()?, drawn))
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
 }

@@ -4,23 +4,20 @@ use std::{collections::BTreeSet, path::Path};
 
 use prost::Message as _;
 
-use super::{
-    HEAD, KEY, MAGIC, Place, RECORD, Summary, lane_bit,
-    record::{Decision, DecisionEntry, Record},
-    table,
+use super::{HEAD, KEY, MAGIC, Place, RECORD, Summary, keys::keys, lane_bit, table};
+use crate::audit::{
+    outline::{Decision, DecisionEntry, Outline},
+    read::{ReadError, SegmentReader},
 };
-use crate::audit::read::{ReadError, SegmentReader};
 
 /// The bytes of the index of a segment; each record is shown to `visit` too.
-pub(super) fn index_of(segment: &Path, mut visit: impl FnMut(&[u8])) -> Result<Vec<u8>, ReadError> {
+pub(super) fn index_of(segment: &Path, mut visit: impl FnMut(&Outline)) -> Result<Vec<u8>, ReadError> {
     let mut reader = SegmentReader::open(segment)?;
     let mut building = Building::default();
     while let Some(group) = reader.next_group()? {
         for (in_group, (_, record)) in (0..).zip(group.records()) {
-            let record = record.and_then(|bytes| {
-                visit(&bytes);
-                Record::decode(bytes).ok()
-            });
+            let record = record.and_then(|bytes| Outline::decode(bytes).ok());
+            record.iter().for_each(&mut visit);
             building.add(group.offset, in_group, record.as_ref());
         }
     }
@@ -37,7 +34,7 @@ struct Building {
 
 impl Building {
     /// Adds the next record; one that is none takes its place all the same.
-    fn add(&mut self, group_offset: u64, in_group: u32, record: Option<&Record>) {
+    fn add(&mut self, group_offset: u64, in_group: u32, record: Option<&Outline>) {
         let number = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
         let mut place = Place {
             group_offset,
@@ -53,7 +50,7 @@ impl Building {
                 self.summarize(&mut place, entry, decision);
             }
             let mut hashes = Vec::new();
-            record.keys(|hash| hashes.push(hash));
+            keys(record, |hash| hashes.push(hash));
             hashes.sort_unstable();
             hashes.dedup();
             self.keys.extend(hashes.into_iter().map(|hash| (hash, number)));

@@ -5,8 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use prost::Message as _;
+
 use super::RateTable;
-use crate::audit::read::{ReadError, SegmentReader, segments};
+use crate::audit::{
+    outline::Outline,
+    read::{ReadError, SegmentReader, segments},
+    sidecar,
+};
 
 /// Extension of the counts beside a segment.
 pub const RATES: &str = "rates";
@@ -44,7 +50,8 @@ impl RateTable {
             match reader.next_group() {
                 Ok(Some(group)) => {
                     let records = group.records().filter_map(|(_, record)| record);
-                    records.for_each(|record| self.count_record(&record));
+                    let outlines = records.filter_map(|record| Outline::decode(record).ok());
+                    outlines.for_each(|record| self.count_record(&record));
                 }
                 // What a damaged group held is lost to the rates; `audit verify` tells of it.
                 Ok(None) | Err(ReadError::Damaged { .. }) => return Ok(()),
@@ -75,12 +82,8 @@ pub fn count_beside(segment: &Path) -> Result<RateTable, ReadError> {
 
 /// Puts the counts of a segment beside it.
 pub fn put_beside(segment: &Path, counts: &RateTable) -> Result<(), ReadError> {
-    let path = segment.with_extension(RATES);
-    let new = segment.with_extension("rates-new");
-    // Made again from the segment where it does not last: no need to wait for the disk.
-    fs::write(&new, counts.to_bytes())
-        .and_then(|()| fs::rename(&new, &path))
-        .map_err(|error| ReadError::Io { path, error })
+    let path = sidecar::path(segment, RATES);
+    sidecar::write(&path, &counts.to_bytes()).map_err(|error| ReadError::Io { path, error })
 }
 
 /// The files with counts.
@@ -127,7 +130,7 @@ mod tests {
         let log = |entry| {
             let record = record(entry);
             log.append(std::slice::from_ref(&record)).expect("written");
-            live.count_record(&record.encode_to_vec());
+            live.count_record(&Outline::decode(&record.encode_to_vec()[..]).expect("a record"));
         };
         for number in 1..=decisions {
             let mut entry = entry();

@@ -1,7 +1,7 @@
 use prost::Message as _;
 
 use super::{sequence::Bounds, *};
-use crate::{domain::Ppm, wire::pb};
+use crate::{audit::outline::Outline, domain::Ppm, wire::pb};
 
 fn cell(tier: CreditTier) -> Cell {
     Cell {
@@ -361,13 +361,11 @@ fn the_log_gives_the_same_counts_as_the_live_decisions() {
         Entry::Inspection(inspection),
     ];
     for entry in entries {
-        logged.count_record(
-            &pb::AuditRecord {
-                recorded_at: None,
-                entry: Some(entry),
-            }
-            .encode_to_vec(),
-        );
+        let record = pb::AuditRecord {
+            recorded_at: None,
+            entry: Some(entry),
+        };
+        logged.count_record(&Outline::decode(&record.encode_to_vec()[..]).expect("a record"));
     }
     let observation = Observation::logged(&record(entry())).expect("readable");
     live.count(&observation);

@@ -1,14 +1,17 @@
-//! A record as far as an index needs it: the same messages as the contract's with few of their fields, so that making an index
-//! costs a fraction of decoding every record. Texts are bytes of the group, not copies.
+//! A record as far as whole segments are read for, for the index, the counts and the draws that are remembered: the same messages as the contract's with
+//! few of their fields, so that reading whole segments costs a fraction of decoding every record. Texts are bytes of the group,
+//! not copies.
+//!
+//! The tags are those of `audit_record.proto` and of the messages in it.
 
 use bytes::Bytes;
 use prost_types::Timestamp;
 
-use super::{Kind, hash};
+use crate::wire::pb;
 
 /// `AuditRecord`. What is kept as bytes is only there or not.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Record {
+pub struct Outline {
     #[prost(message, tag = "1")]
     pub(super) recorded_at: Option<Timestamp>,
     #[prost(message, tag = "2")]
@@ -20,7 +23,7 @@ pub(super) struct Record {
     #[prost(bytes = "bytes", optional, tag = "5")]
     order_change: Option<Bytes>,
     #[prost(message, tag = "6")]
-    inspection: Option<InspectionEntry>,
+    pub(super) inspection: Option<pb::InspectionEntry>,
     #[prost(bytes = "bytes", optional, tag = "7")]
     unlogged: Option<Bytes>,
     #[prost(bytes = "bytes", optional, tag = "8")]
@@ -35,30 +38,34 @@ pub(super) struct DecisionEntry {
     #[prost(message, tag = "2")]
     pub(super) decision: Option<Decision>,
     #[prost(message, tag = "3")]
-    facts: Option<Facts>,
+    pub(super) facts: Option<Facts>,
+    #[prost(bool, tag = "5")]
+    pub(super) repeated_declaration: bool,
+    #[prost(uint32, tag = "6")]
+    pub(super) limit_ppm: u32,
 }
 
 /// `DecideRequest`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Request {
     #[prost(message, repeated, tag = "3")]
-    parties: Vec<Party>,
+    pub(super) parties: Vec<Party>,
     #[prost(bytes = "bytes", tag = "5")]
     pub(super) customs_office: Bytes,
     #[prost(bytes = "bytes", tag = "8")]
-    transport_document_number: Bytes,
+    pub(super) transport_document_number: Bytes,
 }
 
 /// `Party`.
 #[derive(Clone, PartialEq, prost::Message)]
 #[expect(clippy::struct_field_names, reason = "the contract's names")]
-struct Party {
+pub(super) struct Party {
     #[prost(bytes = "bytes", tag = "2")]
-    customs_code: Bytes,
+    pub(super) customs_code: Bytes,
     #[prost(bytes = "bytes", tag = "3")]
-    social_credit_code: Bytes,
+    pub(super) social_credit_code: Bytes,
     #[prost(bytes = "bytes", tag = "4")]
-    aeo_code: Bytes,
+    pub(super) aeo_code: Bytes,
 }
 
 /// `Decision`.
@@ -66,11 +73,15 @@ struct Party {
 #[expect(clippy::struct_field_names, reason = "the contract's names")]
 pub(super) struct Decision {
     #[prost(bytes = "bytes", tag = "1")]
-    decision_id: Bytes,
+    pub(super) decision_id: Bytes,
     #[prost(bytes = "bytes", tag = "2")]
-    declaration_number: Bytes,
+    pub(super) declaration_number: Bytes,
+    #[prost(int32, tag = "3")]
+    pub(super) credit_tier: i32,
     #[prost(message, repeated, tag = "4")]
-    parties: Vec<PartyAssessment>,
+    pub(super) parties: Vec<PartyAssessment>,
+    #[prost(message, tag = "6")]
+    pub(super) inspection: Option<Inspection>,
     #[prost(int32, tag = "10")]
     pub(super) lane: i32,
     #[prost(message, tag = "17")]
@@ -79,48 +90,67 @@ pub(super) struct Decision {
 
 /// `PartyAssessment`.
 #[derive(Clone, PartialEq, prost::Message)]
-struct PartyAssessment {
+pub(super) struct PartyAssessment {
     #[prost(bytes = "bytes", tag = "2")]
-    enterprise_id: Bytes,
+    pub(super) enterprise_id: Bytes,
     #[prost(bytes = "bytes", tag = "3")]
-    customs_code: Bytes,
+    pub(super) customs_code: Bytes,
+}
+
+/// `Inspection`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Inspection {
+    #[prost(uint32, tag = "1")]
+    pub(super) rate_ppm: u32,
+    #[prost(bool, tag = "2")]
+    pub(super) selected: bool,
+    #[prost(int32, tag = "3")]
+    pub(super) basis: i32,
 }
 
 /// `DecisionFacts`.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Facts {
+pub(super) struct Facts {
+    #[prost(message, tag = "1")]
+    pub(super) accepted_at: Option<Timestamp>,
     #[prost(message, repeated, tag = "2")]
-    parties: Vec<PartyFacts>,
+    pub(super) parties: Vec<PartyFacts>,
+    #[prost(message, tag = "5")]
+    pub(super) draw: Option<Draw>,
 }
 
 /// `PartyFacts`.
 #[derive(Clone, PartialEq, prost::Message)]
-struct PartyFacts {
+pub(super) struct PartyFacts {
     #[prost(message, tag = "1")]
-    enterprise: Option<Codes>,
+    pub(super) enterprise: Option<Codes>,
     #[prost(message, tag = "2")]
-    operator: Option<Codes>,
+    pub(super) operator: Option<Codes>,
 }
 
 /// `EnterpriseFacts` by its customs code and its social credit code, or `OperatorFacts` by its AEO code and country.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Codes {
+pub(super) struct Codes {
     #[prost(bytes = "bytes", tag = "1")]
-    first: Bytes,
+    pub(super) first: Bytes,
     #[prost(bytes = "bytes", tag = "2")]
-    second: Bytes,
+    pub(super) second: Bytes,
 }
 
-/// `InspectionEntry`.
+/// `DrawFacts`.
 #[derive(Clone, PartialEq, prost::Message)]
-struct InspectionEntry {
+pub(super) struct Draw {
     #[prost(bytes = "bytes", tag = "1")]
-    declaration_number: Bytes,
-    #[prost(bytes = "bytes", tag = "6")]
-    decision_id: Bytes,
+    pub(super) epoch: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) subject_kind: Bytes,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(super) subject: Bytes,
+    #[prost(fixed64, tag = "4")]
+    pub(super) value: u64,
 }
 
-impl Record {
+impl Outline {
     /// The number of the entry's field; 0 for none that this program knows.
     pub(super) fn kind(&self) -> u8 {
         let set = [
@@ -135,46 +165,5 @@ impl Record {
         set.into_iter()
             .find(|(_, is_set)| *is_set)
             .map_or(0, |(kind, _)| kind)
-    }
-
-    /// Gives the hash of every key that the record names; some more than once.
-    pub(super) fn keys(&self, mut give: impl FnMut(u64)) {
-        let mut give = |kind: Kind, text: &Bytes| {
-            if !text.is_empty() {
-                give(hash(kind, text));
-            }
-        };
-        if let Some(entry) = &self.decision {
-            if let Some(decision) = &entry.decision {
-                give(Kind::Decision, &decision.decision_id);
-                give(Kind::Declaration, &decision.declaration_number);
-                for party in &decision.parties {
-                    // As sent, normalised, and the customs code that it leads to.
-                    give(Kind::Enterprise, &party.enterprise_id);
-                    give(Kind::Enterprise, &party.customs_code);
-                }
-            }
-            if let Some(request) = &entry.request {
-                give(Kind::TransportDocument, &request.transport_document_number);
-                for party in &request.parties {
-                    give(Kind::Enterprise, &party.customs_code);
-                    give(Kind::Enterprise, &party.social_credit_code);
-                    give(Kind::Enterprise, &party.aeo_code);
-                }
-            }
-            for party in entry.facts.iter().flat_map(|facts| &facts.parties) {
-                if let Some(enterprise) = &party.enterprise {
-                    give(Kind::Enterprise, &enterprise.first);
-                    give(Kind::Enterprise, &enterprise.second);
-                }
-                if let Some(operator) = &party.operator {
-                    give(Kind::Enterprise, &operator.first);
-                }
-            }
-        }
-        if let Some(entry) = &self.inspection {
-            give(Kind::Decision, &entry.decision_id);
-            give(Kind::Declaration, &entry.declaration_number);
-        }
     }
 }

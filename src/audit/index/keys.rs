@@ -1,0 +1,45 @@
+//! What a record is looked up by.
+
+use super::{Kind, hash};
+use crate::audit::outline::Outline;
+
+/// Gives the hash of every key that the record names; some more than once.
+pub(super) fn keys(record: &Outline, mut give: impl FnMut(u64)) {
+    let mut give = |kind: Kind, text: &[u8]| {
+        if !text.is_empty() {
+            give(hash(kind, text));
+        }
+    };
+    if let Some(entry) = &record.decision {
+        if let Some(decision) = &entry.decision {
+            give(Kind::Decision, &decision.decision_id);
+            give(Kind::Declaration, &decision.declaration_number);
+            for party in &decision.parties {
+                // As sent, normalised, and the customs code that it leads to.
+                give(Kind::Enterprise, &party.enterprise_id);
+                give(Kind::Enterprise, &party.customs_code);
+            }
+        }
+        if let Some(request) = &entry.request {
+            give(Kind::TransportDocument, &request.transport_document_number);
+            for party in &request.parties {
+                give(Kind::Enterprise, &party.customs_code);
+                give(Kind::Enterprise, &party.social_credit_code);
+                give(Kind::Enterprise, &party.aeo_code);
+            }
+        }
+        for party in entry.facts.iter().flat_map(|facts| &facts.parties) {
+            if let Some(enterprise) = &party.enterprise {
+                give(Kind::Enterprise, &enterprise.first);
+                give(Kind::Enterprise, &enterprise.second);
+            }
+            if let Some(operator) = &party.operator {
+                give(Kind::Enterprise, &operator.first);
+            }
+        }
+    }
+    if let Some(entry) = &record.inspection {
+        give(Kind::Decision, entry.decision_id.as_bytes());
+        give(Kind::Declaration, entry.declaration_number.as_bytes());
+    }
+}
