@@ -6,7 +6,7 @@ use prost::Message as _;
 
 use super::{HEAD, KEY, MAGIC, Place, RECORD, Summary, keys::keys, lane_bit, table};
 use crate::audit::{
-    outline::{Decision, DecisionEntry, Outline},
+    outline::{DecisionEntry, Outline},
     read::{ReadError, SegmentReader},
 };
 
@@ -44,10 +44,8 @@ impl Building {
         if let Some(record) = record {
             place.at = record.recorded_at.as_ref().map_or(0, nanoseconds);
             place.kind = record.kind();
-            if let Some(entry) = &record.decision
-                && let Some(decision) = &entry.decision
-            {
-                self.summarize(&mut place, entry, decision);
+            if let Some(entry) = &record.decision {
+                self.summarize(&mut place, entry);
             }
             let mut hashes = Vec::new();
             keys(record, |hash| hashes.push(hash));
@@ -58,9 +56,13 @@ impl Building {
         self.records.push(place.to_bytes());
     }
 
-    fn summarize(&mut self, place: &mut Place, entry: &DecisionEntry, decision: &Decision) {
-        place.at = decision.decided_at.as_ref().map_or(place.at, nanoseconds);
-        place.lane = u8::try_from(decision.lane).unwrap_or_default();
+    fn summarize(&mut self, place: &mut Place, entry: &DecisionEntry) {
+        let decision = entry.decision.as_ref();
+        // As a scan and the store have it, whatever is missing: a list must not order a record otherwise once it is sealed.
+        let decided_at = decision.and_then(|decision| decision.decided_at.as_ref());
+        place.at = decided_at.map_or(0, nanoseconds);
+        let lane = decision.map_or(0, |decision| decision.lane);
+        place.lane = u8::try_from(lane).unwrap_or_default();
         let office = entry.request.as_ref().and_then(|request| {
             let digits = std::str::from_utf8(&request.customs_office).ok()?;
             digits.parse().ok()
@@ -68,7 +70,7 @@ impl Building {
         place.office = office.unwrap_or_default();
         let (earliest, latest) = self.summary.decided.unwrap_or((place.at, place.at));
         self.summary.decided = Some((earliest.min(place.at), latest.max(place.at)));
-        self.summary.lanes |= lane_bit(decision.lane);
+        self.summary.lanes |= lane_bit(lane);
         self.offices.insert(place.office);
     }
 
