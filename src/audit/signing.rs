@@ -18,6 +18,8 @@ use ring::{
 };
 use thiserror::Error;
 
+use super::sidecar::make_private_directory;
+
 /// Bytes of a public key.
 pub const PUBLIC_KEY_BYTES: usize = 32;
 /// Bytes of a signature.
@@ -181,7 +183,7 @@ fn make(path: &Path) -> Result<(), SigningError> {
         source,
     };
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(failed)?;
+        make_private_directory(folder).map_err(failed)?;
     }
     let seed: [u8; SEED_BYTES] = ring::rand::generate(&SystemRandom::new())
         .map_err(|_| SigningError::NoRandomness)?

@@ -5,7 +5,6 @@ mod open_segment;
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -16,6 +15,7 @@ use super::{
     frame::{self, GroupHeader, Hash, push_record},
     recover::{Recovered, recover},
     segment::{self, ReplicaName, SegmentHeader},
+    sidecar::make_private_directory,
 };
 
 /// The name of the file that the one writer of a log holds locked.
@@ -121,10 +121,7 @@ impl Writer {
             let path = path.to_owned();
             move |error| WriteError::Io { path, error }
         };
-        // Requests and confidential reasons are nobody else's to read.
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        builder.create(directory).map_err(io(directory))?;
+        make_private_directory(directory).map_err(io(directory))?;
         let lock_path = directory.join(LOCK);
         let lock = File::create(&lock_path).map_err(io(&lock_path))?;
         match lock.try_lock() {

@@ -1,4 +1,4 @@
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use greenlane::{
     audit::read::LogReader,
@@ -172,6 +172,17 @@ async fn without_a_log_nothing_is_written_and_decisions_are_given_all_the_same()
         names.filter(|name| name.contains("segment")).count()
     });
     assert_eq!(segments.unwrap_or(0), 0);
+}
+
+#[tokio::test]
+async fn nobody_but_its_owner_may_enter_a_log_that_was_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("audit");
+    let _app = TestApp::ready_with(|settings| settings.audit.directory.clone_from(&directory)).await;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    assert_eq!(mode(&directory.join("00000000000000000001.segment")), 0o600);
+    assert_eq!(mode(&directory.join("signing.key")), 0o600);
 }
 
 #[tokio::test]
