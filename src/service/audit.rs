@@ -11,7 +11,7 @@ use std::{path::PathBuf, sync::Arc};
 use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 
-use super::status::Refusal;
+use super::{ANONYMOUS, status::Refusal};
 use crate::{
     audit::{
         draw::commitment::Commitment,
@@ -51,10 +51,11 @@ impl AuditRpc {
     }
 
     /// A logged decision.
-    async fn find(&self, decision_id: &str) -> Result<Option<pb::DecisionEntry>, Status> {
+    async fn find(&self, decision_id: &str) -> Result<pb::DecisionEntry, Refusal> {
         let found = self.decisions.find(&query::decision_id(decision_id)?).await;
         let found = found.map_err(|problem| Refusal::unread(&problem))?;
-        Ok(found.map(|found| found.record))
+        let found = found.ok_or(Refusal::NotFound("the log does not hold the decision"))?;
+        Ok(found.record)
     }
 }
 
@@ -79,7 +80,6 @@ impl super::served::audit_service_server::AuditService for AuditRpc {
         request: Request<pb::ReplayDecisionRequest>,
     ) -> Result<Response<pb::ReplayDecisionResponse>, Status> {
         let entry = self.find(&request.get_ref().decision_id).await?;
-        let entry = entry.ok_or_else(|| Status::not_found("the log does not hold the decision"))?;
         let replayed = replay::replay(&entry, &self.facilitation, self.directory.clone()).await?;
         Ok(Response::new(replayed))
     }
@@ -99,7 +99,6 @@ impl super::served::audit_service_server::AuditService for AuditRpc {
         request: Request<pb::VerifyDrawRequest>,
     ) -> Result<Response<pb::VerifyDrawResponse>, Status> {
         let entry = self.find(&request.get_ref().decision_id).await?;
-        let entry = entry.ok_or_else(|| Status::not_found("the log does not hold the decision"))?;
         Ok(Response::new(self.draw_of(&entry).await?))
     }
 
@@ -112,7 +111,7 @@ impl super::served::audit_service_server::AuditService for AuditRpc {
         let decided = self.latest(&number).await?;
         let decided = decided
             .ok_or_else(|| Status::not_found(format!("no decision on declaration {number} is in the log")))?;
-        let entry = inspection.entry(&decided, "anonymous".to_owned());
+        let entry = inspection.entry(&decided, ANONYMOUS.to_owned());
         if let Some(log) = &self.log {
             log.append(&[record(Entry::Inspection(entry.clone()))])
                 .map_err(|_| Refusal::NotLogged)?;

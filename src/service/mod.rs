@@ -13,6 +13,9 @@ mod items;
 pub mod registry;
 pub mod status;
 
+/// The caller where no authentication is configured.
+const ANONYMOUS: &str = "anonymous";
+
 /// The generated servers.
 #[allow(
     clippy::all,

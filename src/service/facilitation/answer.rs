@@ -8,12 +8,10 @@ use crate::{
     audit::{log::Appended, rates::Observation},
     domain::{decision::Lane, identifier::DeclarationNumber},
     facilitation::Moment,
-    service::status::Refusal,
+    service::{ANONYMOUS, status::Refusal},
     wire::{encode, pb, record, validate::ValidRequest},
 };
 
-/// The caller where no authentication is configured.
-const ANONYMOUS: &str = "anonymous";
 /// Room for the usual answer, in bytes.
 const USUAL_BYTES: usize = 1024;
 
