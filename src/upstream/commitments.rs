@@ -131,7 +131,7 @@ impl Commitments {
 }
 
 /// Reading a file blocks: on a thread for that.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, UpstreamError> + Send + 'static,
 ) -> Result<T, UpstreamError> {
     let joined = tokio::task::spawn_blocking(read).await;

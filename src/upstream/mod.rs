@@ -23,6 +23,7 @@ pub mod nats;
 pub mod postgres;
 pub mod relay;
 pub mod row;
+pub mod shipments;
 pub mod source;
 pub mod sqlite;
 pub mod status;

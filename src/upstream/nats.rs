@@ -21,6 +21,7 @@ pub mod message;
 pub mod object;
 mod questions;
 mod reader;
+mod shipments;
 pub mod snapshot_file;
 mod stream;
 
@@ -29,6 +30,7 @@ pub use self::{
     commitments::Commitments,
     connection::{NatsSettings, connect},
     reader::Reader,
+    shipments::{ShipmentFeed, Shipments},
     stream::{Appended, Extent, Last, Stream},
 };
 

@@ -18,6 +18,7 @@ mod listen;
 mod poll;
 mod reader;
 mod schema;
+mod shipments;
 mod snapshot;
 mod tls;
 mod writers;
@@ -28,6 +29,7 @@ pub use edit::{Editor, Import};
 pub use history::History;
 pub use reader::Reader;
 pub use schema::{Migrated, migrate, trim};
+pub use shipments::{ShipmentFeed, Shipments};
 pub use snapshot::store_digest;
 pub use tls::TlsFiles;
 

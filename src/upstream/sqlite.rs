@@ -5,11 +5,13 @@ pub mod edit;
 mod heads;
 mod history;
 mod reader;
+mod shipments;
 
 pub use commitments::Commitments;
 pub use heads::Heads;
 pub use history::History;
 pub use reader::{Reader, store_digest};
+pub use shipments::{ShipmentFeed, Shipments};
 
 use std::{
     path::{Path, PathBuf},

@@ -162,7 +162,8 @@ impl Open {
     }
 }
 
-fn file_identity(path: &StorePath) -> Result<(u64, u64), UpstreamError> {
+/// What tells a file from another one in its place.
+pub(super) fn file_identity(path: &StorePath) -> Result<(u64, u64), UpstreamError> {
     let metadata = std::fs::metadata(&path.0)
         .map_err(|error| UpstreamError::Unavailable(format!("{}: {error}", path.0.display())))?;
     Ok((metadata.dev(), metadata.ino()))
