@@ -18,6 +18,7 @@
 //! - [`upstream`]: the stores that feed the registry.
 //! - [`wire`]: the contract's messages, and their ways to the domain.
 //! - [`audit`]: the log of every answered decision, and its proofs.
+//! - [`shipments`]: what port terminals ask, and every change of it.
 //! - [`service`]: the gRPC services.
 //! - [`app`]: settings, wiring, supervision.
 //! - [`cli`]: the commands.
@@ -49,6 +50,8 @@ pub mod upstream;
 pub mod wire;
 
 pub mod audit;
+
+pub mod shipments;
 
 pub mod service;
 

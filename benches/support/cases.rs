@@ -281,6 +281,8 @@ fn outcomes(world: &mut World) -> Vec<Outcome<'static>> {
             parties: &facts.parties,
             arrangements: &facts.arrangements,
             orders: &facts.orders,
+            first: None,
+            former_lane: None,
             repeated: false,
             limit: random.then_some(Ppm(4_879)),
         }

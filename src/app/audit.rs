@@ -207,7 +207,7 @@ pub(super) fn logged_orders(log: Arc<AuditLog>) -> OrderListener {
 /// Takes up what earlier runs knew from the log, before anything is decided: draws that declarations keep, and realized rates.
 pub(super) fn take_up(settings: &Settings, facilitation: &Facilitation, rates: &RateTable) {
     let directory = directory(settings);
-    let remember = |number, drawn| facilitation.draws().remember(&number, drawn);
+    let remember = |number, first| facilitation.draws().remember(&number, first);
     if let Err(problem) = remembered::draws(&directory, REMEMBERED, remember) {
         error!(%problem, "the draws of earlier decisions are not remembered");
     }

@@ -20,7 +20,7 @@ use crate::{
     upstream::{
         comparison::Comparison,
         file::{About, FileError, SnapshotFile},
-        follower::{FileStart, Follower, FollowerSettings, OrderListener},
+        follower::{ChangeListener, FileStart, Follower, FollowerSettings, OrderListener},
         guard::DriftLimits,
         postgres::TlsFiles,
         relay::Publisher,
@@ -40,6 +40,7 @@ pub(super) struct Feed {
     source: Source,
     publisher: Option<Publisher>,
     orders: Option<OrderListener>,
+    changes: Option<ChangeListener>,
     settings: FollowerSettings,
     compare_interval: Duration,
     snapshot_interval: Duration,
@@ -78,6 +79,7 @@ impl Feed {
             source,
             publisher: None,
             orders: None,
+            changes: None,
             settings: FollowerSettings {
                 min_enterprises: upstream.min_enterprises,
                 change_log_retention: upstream.change_log_retention.get(),
@@ -113,6 +115,12 @@ impl Feed {
         self
     }
 
+    /// Tells of everything that comes in force.
+    pub(super) fn telling_changes(mut self, listener: ChangeListener) -> Self {
+        self.changes = Some(listener);
+        self
+    }
+
     /// Publishes whatever is applied, before it is.
     pub(super) fn publishing(mut self, publisher: Publisher) -> Self {
         self.publisher = Some(publisher);
@@ -129,6 +137,7 @@ impl Feed {
             source,
             publisher,
             orders,
+            changes,
             settings,
             compare_interval,
             snapshot_interval,
@@ -169,6 +178,9 @@ impl Feed {
             }
             if let Some(listener) = orders {
                 follower = follower.telling_orders(listener);
+            }
+            if let Some(listener) = changes {
+                follower = follower.telling_changes(listener);
             }
             follower.run(resyncs, stop).await;
             ended.send_replace(true);

@@ -16,6 +16,7 @@ pub mod secret;
 pub mod server;
 mod services;
 pub mod settings;
+mod shipments;
 mod shipping;
 pub mod telemetry;
 
@@ -34,7 +35,7 @@ use tracing::{error, info};
 
 use self::{
     audit::Proof, draws::Committer, feed::Feed, health::Health, policies::Reloader, server::Server,
-    services::Services, settings::Settings, shipping::Shipping,
+    services::Services, settings::Settings, shipments::Terminals, shipping::Shipping,
 };
 use crate::{
     audit::{
@@ -59,6 +60,7 @@ pub struct App {
     server: Server,
     proof: Proof,
     shipping: Shipping,
+    terminals: Terminals,
     committer: Committer,
     probes: std::net::TcpListener,
     feed: Feed,
@@ -118,11 +120,13 @@ impl App {
             audit::take_up(settings, &facilitation, &rates);
         }
         let shipping = Shipping::new(settings, &proof, &metrics)?;
+        let terminals = Terminals::new(settings, &facilitation, &status, &metrics, &proof)?;
         let services = Services {
             facilitation: FacilitationRpc {
                 lane: Lane::new(None),
                 rates: Arc::clone(&rates),
                 metrics: Arc::clone(&metrics),
+                shipments: Arc::clone(&terminals.shipments),
                 facilitation: Arc::clone(&facilitation),
                 feed: Arc::clone(&status),
                 window,
@@ -140,6 +144,7 @@ impl App {
                 facilitation: Arc::clone(&facilitation),
                 commitments: committer.commitments.clone(),
                 decisions: shipping.decisions.clone(),
+                shipments: Arc::clone(&terminals.shipments),
             },
             health: health_service,
             max_message_bytes: settings.limits.max_message_bytes,
@@ -155,11 +160,12 @@ impl App {
                 proof.log.clone(),
             ))
         });
-        let log = proof.log.clone();
+        let (log, changes) = (proof.log.clone(), terminals.listener());
         Ok(Self {
             server,
             proof,
             shipping,
+            terminals,
             committer,
             probes: probes::bind(settings.server.http_addr)?,
             feed: {
@@ -167,6 +173,7 @@ impl App {
                 let policy_digest = move || policies::digest_in_force(&facilitation.policies());
                 let metrics = Arc::clone(&metrics);
                 let feed = Feed::new(settings, source, registry, status, metrics, policy_digest);
+                let feed = feed.telling_changes(changes);
                 let feed = match log {
                     Some(log) => feed.telling_orders(audit::logged_orders(log)),
                     None => feed,
@@ -203,6 +210,7 @@ impl App {
             server,
             proof,
             shipping,
+            terminals,
             mut committer,
             probes,
             feed,
@@ -262,6 +270,25 @@ impl App {
                 move || proof.run(shipped_to, stop)
             })?),
         );
+        let Terminals {
+            shipments,
+            keeper,
+            saving,
+        } = terminals;
+        part(
+            "shipments",
+            Box::pin(feed::on_own_thread("shipments", {
+                let stop = rest();
+                move || keeper.run(stop)
+            })?),
+        );
+        part(
+            "saving",
+            Box::pin(feed::on_own_thread("saving", {
+                let stop = rest();
+                move || saving.run(stop)
+            })?),
+        );
         part("upstream", Box::pin(feed.run(rest())?));
         // The registry loads meanwhile.
         committer.first().await;
@@ -288,6 +315,7 @@ impl App {
             tokio::time::sleep(propagation).await;
         }
         stops.drain.send_replace(true);
+        shipments.end_watches();
         let mut result = ended.map_or(Ok(()), |ended| outcome(ended, true));
         while !parts.is_empty() {
             // The gRPC part ends when its calls have; then everything else may.

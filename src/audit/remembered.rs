@@ -9,7 +9,8 @@ use super::{
     read::{ReadError, SegmentReader, segments},
 };
 use crate::{
-    domain::identifier::DeclarationNumber,
+    domain::{decision::Lane, identifier::DeclarationNumber},
+    facilitation::First,
     policy::draw::{Draw, Drawn, Subject},
 };
 
@@ -17,7 +18,7 @@ use crate::{
 pub fn draws(
     directory: &Path,
     enough: usize,
-    mut take: impl FnMut(DeclarationNumber, Drawn),
+    mut take: impl FnMut(DeclarationNumber, First),
 ) -> Result<(), ReadError> {
     let mut handed = 0;
     for (_, path) in segments(directory)?.iter().rev() {
@@ -26,8 +27,8 @@ pub fn draws(
         while let Ok(Some(group)) = reader.next_group() {
             let records = group.records().filter_map(|(_, record)| record);
             let outlines = records.filter_map(|record| Outline::decode(record).ok());
-            for (number, drawn) in outlines.filter_map(|record| drawn(&record)) {
-                take(number, drawn);
+            for (number, first) in outlines.filter_map(|record| first(&record)) {
+                take(number, first);
                 handed += 1;
             }
         }
@@ -38,16 +39,18 @@ pub fn draws(
     Ok(())
 }
 
-fn drawn(record: &Outline) -> Option<(DeclarationNumber, Drawn)> {
+fn first(record: &Outline) -> Option<(DeclarationNumber, First)> {
     let entry = record.decision.as_ref()?;
-    let number = text(&entry.decision.as_ref()?.declaration_number)?;
+    let decision = entry.decision.as_ref()?;
+    let number = text(&decision.declaration_number)?;
     let logged = entry.facts.as_ref()?.draw.as_ref()?;
     let drawn = Drawn {
         epoch: text(&logged.epoch)?.parse().ok()?,
         subject: Subject::new(text(&logged.subject_kind)?, text(&logged.subject)?)?,
         draw: Draw(logged.value),
     };
-    Some((number.parse().ok()?, drawn))
+    let lane = Lane::from_number(decision.lane);
+    Some((number.parse().ok()?, First { drawn, lane }))
 }
 
 fn text(bytes: &[u8]) -> Option<&str> {

@@ -1,18 +1,22 @@
 //! Draw keys by epoch, and the epoch and draw that a declaration keeps.
 
-use std::{fmt, sync::Arc};
+mod recent;
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use arc_swap::ArcSwap;
-use moka::{policy::EvictionPolicy, sync::Cache};
 use thiserror::Error;
 
+use self::recent::RecentDraws;
 use crate::{
-    domain::{Date, declaration::Declaration, identifier::DeclarationNumber},
+    domain::{Date, decision::Lane, declaration::Declaration, identifier::DeclarationNumber},
     policy::draw::{Drawn, Epoch, EpochKey, MIN_SECRET_BYTES, MasterSecret, Subject},
 };
 
-/// Declarations whose first draw is remembered: the latest ones, so the cache evicts by recency and turns no newcomer away.
-pub const REMEMBERED: usize = 1 << 18;
+pub use self::recent::REMEMBERED;
 
 /// Why a text is no master secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -25,6 +29,15 @@ pub enum SecretError {
     TooShort,
 }
 
+/// What is known of a declaration that was decided before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct First {
+    /// Its first draw.
+    pub drawn: Drawn,
+    /// The lane that it had last; `None` while its first decision is being made.
+    pub lane: Option<Lane>,
+}
+
 /// A declaration's draw, and whether it is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remembered {
@@ -32,16 +45,22 @@ pub struct Remembered {
     pub drawn: Drawn,
     /// The declaration had been drawn before.
     pub repeated: bool,
+    /// The lane that it had before.
+    pub former_lane: Option<Lane>,
 }
+
+/// Tells what others know of a declaration that was decided before.
+pub type KnownDraws = Box<dyn Fn(&DeclarationNumber) -> Option<First> + Send + Sync>;
 
 /// The keys to draw with, derived once an epoch.
 ///
-/// A declaration that was decided before keeps its first epoch and subject, as long as this replica remembers it: a
-/// transport document that is sent later does not draw again.
+/// A declaration that was decided before keeps its first epoch and subject, as long as this replica or [`KnownDraws`]
+/// remember it: a transport document that is sent later does not draw again.
 pub struct DrawKeys {
     secret: MasterSecret,
     keys: ArcSwap<Vec<(Epoch, EpochKey)>>,
-    first: Cache<u64, Drawn>,
+    recent: RecentDraws,
+    known: OnceLock<KnownDraws>,
     /// Epochs whose key is not the one that was committed to.
     disputed: ArcSwap<Vec<Epoch>>,
 }
@@ -60,41 +79,63 @@ impl DrawKeys {
         Ok(Self {
             secret,
             keys: ArcSwap::default(),
+            recent: RecentDraws::default(),
+            known: OnceLock::new(),
             disputed: ArcSwap::default(),
-            first: Cache::builder()
-                .max_capacity(REMEMBERED as u64)
-                .eviction_policy(EvictionPolicy::lru())
-                .build(),
         })
+    }
+
+    /// Asks there too, from now on, for what is not remembered here. What is asked first stays.
+    pub fn ask_too(&self, known: KnownDraws) {
+        let _first_stays = self.known.set(known);
     }
 
     /// The draw of a declaration, or the first one that it had.
     pub fn draw(&self, declaration: &Declaration, accepted_on: Date) -> Remembered {
-        let place = packed(&declaration.number);
-        if let Some(drawn) = self.first.get(&place) {
+        let number = &declaration.number;
+        let found = self.recent.get(number);
+        let found = found.or_else(|| self.known.get().and_then(|known| known(number)));
+        if let Some(First { drawn, lane }) = found {
             return Remembered {
                 drawn,
                 repeated: true,
+                former_lane: lane,
             };
         }
         let (epoch, subject) = (Epoch::of(accepted_on), Subject::of(declaration));
         let draw = self.with_key(epoch, |key| key.draw(&subject));
-        let drawn = Drawn { epoch, subject, draw };
-        self.first.insert(place, drawn);
-        Remembered {
-            drawn,
-            repeated: false,
+        let first = First {
+            drawn: Drawn { epoch, subject, draw },
+            lane: None,
+        };
+        // Of two first requests at once, one is the first.
+        match self.recent.put(number, first) {
+            None => Remembered {
+                drawn: first.drawn,
+                repeated: false,
+                former_lane: None,
+            },
+            Some(First { drawn, lane }) => Remembered {
+                drawn,
+                repeated: true,
+                former_lane: lane,
+            },
         }
     }
 
+    /// Remembers the lane that a declaration was given.
+    pub fn given(&self, number: &DeclarationNumber, lane: Lane) {
+        self.recent.set_lane(number, lane);
+    }
+
     /// Remembers the draw of a declaration that was decided in an earlier run, unless one is remembered already.
-    pub fn remember(&self, number: &DeclarationNumber, drawn: Drawn) {
-        self.first.entry(packed(number)).or_insert(drawn);
+    pub fn remember(&self, number: &DeclarationNumber, first: First) {
+        let _one_that_is_remembered = self.recent.put(number, first);
     }
 
     /// Forgets the draw of a declaration whose first decision was not given: the next one will be its first.
     pub fn forget(&self, number: &DeclarationNumber) {
-        self.first.invalidate(&packed(number));
+        self.recent.forget(number);
     }
 
     /// The key of an epoch.
@@ -129,16 +170,4 @@ impl DrawKeys {
         });
         draw(&key)
     }
-}
-
-/// A declaration number in 64 bits: 17 digits and one of four direction characters.
-fn packed(number: &DeclarationNumber) -> u64 {
-    let direction = match number.direction_character() {
-        b'0' => 0,
-        b'1' => 1,
-        b'I' => 2,
-        _ => 3,
-    };
-    let digits = number.as_bytes().iter().enumerate().filter(|&(at, _)| at != 8);
-    digits.fold(0, |sum, (_, &digit)| sum * 10 + u64::from(digit - b'0')) * 4 + direction
 }

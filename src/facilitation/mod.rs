@@ -3,12 +3,12 @@
 mod draws;
 mod simulate;
 
-pub use draws::{DrawKeys, REMEMBERED, Remembered, SecretError};
+pub use draws::{DrawKeys, First, KnownDraws, REMEMBERED, Remembered, SecretError};
 pub use simulate::{Override, Simulation};
 
 use std::{
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::{ArcSwap, Guard};
@@ -20,7 +20,7 @@ use thiserror::Error;
 use crate::{
     domain::{
         Date, Freshness, Ppm,
-        decision::{Decision, InspectionBasis},
+        decision::{Decision, InspectionBasis, Lane},
         declaration::{Declaration, MAX_PARTIES, Party},
         identifier::{Country, EnterpriseId},
         order::ControlOrder,
@@ -91,6 +91,8 @@ pub struct Outcome<'a> {
     pub decided_at: Timestamp,
     /// The draw that decided; set when the basis is RANDOM.
     pub drawn: Option<Drawn>,
+    /// The draw that the declaration keeps, whether it decided or not; `None` in a simulation or a replay.
+    pub first: Option<Drawn>,
     /// The acceptance time that was taken.
     pub accepted_at: Timestamp,
     /// The ages at which data stops being FRESH and STALE here.
@@ -103,6 +105,8 @@ pub struct Outcome<'a> {
     pub orders: &'a [&'a ControlOrder],
     /// The declaration had been decided before, as far as this replica remembers.
     pub repeated: bool,
+    /// The lane that it was given then, as far as this replica remembers.
+    pub former_lane: Option<Lane>,
     /// What the policy's rate rule demands of the draw; `None` where it demands nothing, and unless the basis is RANDOM.
     pub limit: Option<Ppm>,
 }
@@ -171,6 +175,57 @@ impl Facilitation {
         moment: &Moment,
         answer: impl FnOnce(Outcome<'_>) -> T,
     ) -> Result<T, DecideError> {
+        let age = clock.age(moment.monotonic, moment.wall);
+        let draw = |accepted_on| self.draws.draw(declaration, accepted_on);
+        let instants = (accepted_at, moment.timestamp);
+        self.evaluated(
+            declaration,
+            instants,
+            (age, self.freshness.of(age)),
+            draw,
+            |outcome| {
+                // What orders, a hold or old data decide needs no draw.
+                if let Some(drawn) = &outcome.drawn
+                    && self.draws.is_disputed(drawn.epoch)
+                {
+                    if !outcome.repeated {
+                        self.draws.forget(&declaration.number);
+                    }
+                    return Err(DecideError::DrawDisputed(drawn.epoch));
+                }
+                self.draws.given(&declaration.number, outcome.decision.lane);
+                Ok(answer(outcome))
+            },
+        )?
+    }
+
+    /// Evaluates a declaration that was decided before on what the registry holds now, as if its data were that fresh. It
+    /// keeps its first draw.
+    pub fn reevaluate<T>(
+        &self,
+        declaration: &Declaration,
+        (accepted_at, at): (Timestamp, Timestamp),
+        first: Drawn,
+        freshness: Freshness,
+        answer: impl FnOnce(Outcome<'_>) -> T,
+    ) -> Result<T, DecideError> {
+        let drawn = |_| Remembered {
+            drawn: first,
+            repeated: true,
+            former_lane: None,
+        };
+        let age = (Age(Duration::ZERO), freshness);
+        self.evaluated(declaration, (accepted_at, at), age, drawn, answer)
+    }
+
+    fn evaluated<T>(
+        &self,
+        declaration: &Declaration,
+        (accepted_at, decided_at): (Timestamp, Timestamp),
+        (age, freshness): (Age, Freshness),
+        draw: impl FnOnce(Date) -> Remembered,
+        answer: impl FnOnce(Outcome<'_>) -> T,
+    ) -> Result<T, DecideError> {
         let generation = self.registry.borrowed();
         let generation = generation.as_ref().ok_or(DecideError::NotReady)?;
         let book = self.policies.load();
@@ -181,28 +236,14 @@ impl Facilitation {
             rules,
             sequence,
         } = LookedUp::read(generation, |view| look_up(view, declaration));
-        let age = clock.age(moment.monotonic, moment.wall);
-        let freshness = self.freshness.of(age);
-        let facts = facts(
-            declaration,
-            parties,
-            &rules,
-            accepted_on,
-            moment.timestamp,
-            freshness,
-        );
-        let Remembered { drawn, repeated } = self.draws.draw(declaration, accepted_on);
-        let decision = decide(policy, &book.parameters, &facts, Some(drawn.draw));
-        let drawn = (decision.inspection.basis == InspectionBasis::Random).then_some(drawn);
-        // What orders, a hold or old data decide needs no draw.
-        if let Some(drawn) = &drawn
-            && self.draws.is_disputed(drawn.epoch)
-        {
-            if !repeated {
-                self.draws.forget(&declaration.number);
-            }
-            return Err(DecideError::DrawDisputed(drawn.epoch));
-        }
+        let facts = facts(declaration, parties, &rules, accepted_on, decided_at, freshness);
+        let Remembered {
+            drawn: first,
+            repeated,
+            former_lane,
+        } = draw(accepted_on);
+        let decision = decide(policy, &book.parameters, &facts, Some(first.draw));
+        let drawn = (decision.inspection.basis == InspectionBasis::Random).then_some(first);
         let limit = drawn.and_then(|_| {
             let baseline = book.parameters.baseline(declaration);
             policy.limit(decision.credit_tier, baseline)
@@ -215,14 +256,16 @@ impl Facilitation {
             sequence,
             age,
             freshness,
-            decided_at: moment.timestamp,
+            decided_at,
             drawn,
+            first: Some(first),
             accepted_at,
             limits: self.freshness,
             parties: &facts.parties,
             arrangements: &facts.arrangements,
             orders: &facts.orders,
             repeated,
+            former_lane,
             limit,
         }))
     }

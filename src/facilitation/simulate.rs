@@ -80,12 +80,14 @@ impl Facilitation {
             freshness,
             decided_at,
             drawn: None,
+            first: None,
             accepted_at,
             limits: self.freshness,
             parties: &facts.parties,
             arrangements: &facts.arrangements,
             orders: &facts.orders,
             repeated: false,
+            former_lane: None,
             limit: None,
         }))
     }

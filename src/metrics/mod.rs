@@ -4,6 +4,7 @@
 
 mod audit;
 mod decisions;
+mod shipments;
 
 pub use decisions::RateReading;
 
@@ -80,6 +81,8 @@ pub struct Metrics {
     commitment_errors: Family<KindLabel, Counter>,
     /// Of the audit log.
     pub audit: audit::Audit,
+    /// Of shipments.
+    pub shipments: shipments::Shipments,
 }
 
 /// The state of the registry at one instant.
@@ -180,6 +183,7 @@ impl Default for Metrics {
                 "Looks at the draw commitments that failed, by kind",
             ),
             audit: audit::Audit::new(&mut registry),
+            shipments: shipments::Shipments::new(&mut registry),
             registry: Mutex::new(registry),
         }
     }

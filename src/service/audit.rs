@@ -21,6 +21,7 @@ use crate::{
     },
     domain::identifier::DeclarationNumber,
     facilitation::Facilitation,
+    shipments::Shipments,
     upstream::commitments::Commitments,
     wire::pb::{self, audit_record::Entry},
 };
@@ -40,6 +41,8 @@ pub struct AuditRpc {
     pub commitments: Commitments,
     /// Looks logged decisions up.
     pub decisions: Decisions,
+    /// What an inspection clears.
+    pub shipments: Arc<Shipments>,
 }
 
 impl AuditRpc {
@@ -108,15 +111,24 @@ impl super::served::audit_service_server::AuditService for AuditRpc {
     ) -> Result<Response<pb::RecordInspectionResponse>, Status> {
         let inspection = inspection::valid(request.get_ref(), Timestamp::now()).map_err(Refusal::Invalid)?;
         let number = inspection.declaration_number;
-        let decided = self.latest(&number).await?;
+        let shipment = self.shipments.find(number).await;
+        let decided = match &shipment {
+            Ok(Some(decided)) => Some(decided.into()),
+            // The log knows declarations that no terminal asks for any more.
+            _ => self.latest(&number).await?.as_ref().map(Into::into),
+        };
         let decided = decided
-            .ok_or_else(|| Status::not_found(format!("no decision on declaration {number} is in the log")))?;
-        let entry = inspection.entry(&decided, ANONYMOUS.to_owned());
+            .ok_or_else(|| Status::not_found(format!("there is no decision on declaration {number}")))?;
+        let entry = inspection.entry(decided, ANONYMOUS.to_owned());
         if let Some(log) = &self.log {
             log.append(&[record(Entry::Inspection(entry.clone()))])
                 .map_err(|_| Refusal::NotLogged)?;
         }
         self.rates.count_inspection(&entry);
+        if matches!(shipment, Ok(Some(_))) {
+            // It is in memory; what the log has, the next start finds.
+            let _unreachable = self.shipments.inspect(number, inspection.inspected()).await;
+        }
         Ok(Response::new(pb::RecordInspectionResponse {}))
     }
 

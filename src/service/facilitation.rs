@@ -21,6 +21,7 @@ use crate::{
     audit::{log::Lane, rates::RateTable},
     facilitation::{Facilitation, Moment},
     metrics::Metrics,
+    shipments::Shipments,
     upstream::{history::History, status::FeedStatus},
     wire::{
         pb, raw,
@@ -58,6 +59,8 @@ pub struct FacilitationRpc {
     pub rates: Arc<RateTable>,
     /// Counts what was answered.
     pub metrics: Arc<Metrics>,
+    /// Told of what was answered.
+    pub shipments: Arc<Shipments>,
 }
 
 impl FacilitationRpc {

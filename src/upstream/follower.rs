@@ -7,12 +7,16 @@
 //!     +-- snapshot file at start ---------------------+      <----- refused: last good stays +  +-------------+
 //! ```
 
+mod commits;
 mod orders;
 mod publish;
 mod report;
 mod start;
 
-pub use self::orders::{OrderChange, OrderListener};
+pub use self::{
+    commits::{ChangeListener, InForce},
+    orders::{OrderChange, OrderListener},
+};
 
 use std::{
     sync::Arc,
@@ -104,6 +108,8 @@ pub struct Follower {
     publisher: Option<Publisher>,
     /// Told of changes of control orders.
     orders: Option<OrderListener>,
+    /// Told of everything that comes in force.
+    changes: Option<ChangeListener>,
     registry: Arc<Registry>,
     status: Arc<FeedStatus>,
     metrics: Arc<Metrics>,
@@ -144,6 +150,7 @@ impl Follower {
             source,
             publisher: None,
             orders: None,
+            changes: None,
             registry,
             status,
             metrics,
@@ -305,6 +312,7 @@ impl Follower {
         }
         if in_place {
             self.tell_orders(held, commit);
+            self.tell_changes(InForce::Commit(&changes));
             self.count(&changes, commit);
             self.in_force(held);
         }
@@ -349,6 +357,7 @@ impl Follower {
         }
         let former = self.registry.replace(Arc::clone(&generation));
         self.tell_replaced_orders(former.as_deref(), &generation);
+        self.tell_changes(InForce::Everything);
         self.in_force(&generation);
         self.confirm(asked);
         info!(

@@ -5,7 +5,7 @@ mod entry;
 mod logged;
 mod read;
 
-pub use entry::{ACTIVATION, BadRecord, DECISION, Entry, LoggedOutcome, LoggedPolicy, entry_of};
+pub use entry::{ACTIVATION, BadRecord, DECISION, Entry, INSPECTION, LoggedOutcome, LoggedPolicy, entry_of};
 pub use logged::LoggedDecision;
 pub use read::LoggedFacts;
 
@@ -16,6 +16,7 @@ use crate::{
     domain::TransportMode,
     domain::{
         Date,
+        decision::Lane,
         enterprise::{RegisteredEnterprise, ScheduledTier},
         order::ControlOrder,
         recognition::{Arrangement, RecognisedOperator, TransportModes},
@@ -51,6 +52,11 @@ pub fn decision(buffer: &mut Vec<u8>, record: &DecisionRecord<'_>) {
         fields.text(4, record.caller);
         fields.number(5, record.outcome.repeated);
         fields.number(6, record.outcome.limit.map_or(0, |limit| limit.0));
+        let improved = record
+            .outcome
+            .former_lane
+            .filter(|former| *former > record.outcome.decision.lane);
+        fields.number(7, improved.map_or(0, Lane::number));
     });
 }
 

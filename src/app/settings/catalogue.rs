@@ -9,7 +9,7 @@ use toml::Value;
 use self::types::Setting;
 use super::{
     AuditSettings, DrainSettings, DrawSettings, FreshnessSettings, LimitSettings, LogSettings,
-    PolicySettings, ServerSettings, Settings, StoreUrl, UpstreamSettings,
+    PolicySettings, ServerSettings, Settings, ShipmentSettings, StoreUrl, UpstreamSettings,
 };
 
 /// One key with its current value.
@@ -47,6 +47,7 @@ impl Settings {
             freshness,
             draw,
             audit,
+            shipments,
             drain,
             limits,
             log,
@@ -57,6 +58,7 @@ impl Settings {
         entries.extend(freshness_entries(freshness));
         entries.extend(draw_entries(draw));
         entries.extend(audit_entries(audit));
+        entries.extend(shipment_entries(shipments));
         entries.extend(drain_entries(drain));
         entries.extend(limit_entries(limits));
         entries.extend(log_entries(log));
@@ -184,6 +186,27 @@ fn audit_entries(audit: &AuditSettings) -> Vec<Entry> {
         entry("audit.max_bytes", max_bytes),
         entry("audit.delete_unshipped", delete_unshipped),
         entry("audit.ship", ship),
+    ]
+}
+
+fn shipment_entries(shipments: &ShipmentSettings) -> Vec<Entry> {
+    let ShipmentSettings {
+        max_bytes,
+        max_containers,
+        max_unsaved,
+        retention,
+        max_watches,
+        watch_stall,
+        heartbeat_interval,
+    } = shipments;
+    vec![
+        entry("shipments.max_bytes", max_bytes),
+        entry("shipments.max_containers", max_containers),
+        entry("shipments.max_unsaved", max_unsaved),
+        entry("shipments.retention", retention),
+        entry("shipments.max_watches", max_watches),
+        entry("shipments.watch_stall", watch_stall),
+        entry("shipments.heartbeat_interval", heartbeat_interval),
     ]
 }
 

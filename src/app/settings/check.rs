@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::{
-    FreshnessSettings, Given, LimitSettings, Problem, ServerSettings, Settings, SettingsError, Source,
+    FreshnessSettings, Given, LimitSettings, Problem, ServerSettings, Settings, SettingsError,
+    ShipmentSettings, Source,
 };
 
 /// What is refused, by key, and why.
@@ -38,7 +39,7 @@ impl Settings {
     pub(super) fn refusals(&self) -> Vec<Refusal> {
         let mut refusals = anonymous_remote(&self.server);
         refusals.extend(relief_after_decision(&self.freshness));
-        refusals.extend(limits_of_zero(&self.limits));
+        refusals.extend(limits_of_zero(&self.limits, &self.shipments));
         refusals
     }
 }
@@ -112,7 +113,7 @@ fn relief_after_decision(freshness: &FreshnessSettings) -> Option<Refusal> {
     })
 }
 
-fn limits_of_zero(limits: &LimitSettings) -> Vec<Refusal> {
+fn limits_of_zero(limits: &LimitSettings, shipments: &ShipmentSettings) -> Vec<Refusal> {
     // Durations have no lower bound.
     let LimitSettings {
         max_message_bytes,
@@ -127,6 +128,10 @@ fn limits_of_zero(limits: &LimitSettings) -> Vec<Refusal> {
         ("limits.max_concurrent_streams", *max_concurrent_streams == 0),
         ("limits.max_connections", *max_connections == 0),
         ("limits.max_header_bytes", *max_header_bytes == 0),
+        ("shipments.max_bytes", shipments.max_bytes == 0),
+        ("shipments.max_containers", shipments.max_containers == 0),
+        ("shipments.max_unsaved", shipments.max_unsaved == 0),
+        ("shipments.max_watches", shipments.max_watches == 0),
     ]
     .into_iter()
     .filter(|(_, is_zero)| *is_zero)

@@ -17,7 +17,8 @@
 mod sections;
 pub use sections::{
     AuditDurability, AuditFailure, AuditSettings, DrainSettings, DrawSettings, FreshnessSettings,
-    LimitSettings, LogFormat, LogSettings, PolicySettings, ServerSettings, UpstreamSettings,
+    LimitSettings, LogFormat, LogSettings, PolicySettings, ServerSettings, ShipmentSettings,
+    UpstreamSettings,
 };
 
 mod duration;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub draw: DrawSettings,
     /// The log of decisions.
     pub audit: AuditSettings,
+    /// What port terminals ask.
+    pub shipments: ShipmentSettings,
     /// How the service stops.
     pub drain: DrainSettings,
     /// What one client, and all of them together, may take.

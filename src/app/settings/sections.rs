@@ -1,5 +1,9 @@
 //! The sections of `greenlane.toml`: every key with its meaning, its unit and its default.
 
+mod shipments;
+
+pub use shipments::ShipmentSettings;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! request -> valid -> the declaration's latest decision -> entry -> the audit log -> RateTable::count_inspection
+//!                                                                              -> Shipments::inspect -> terminals
 //! ```
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     audit::rates::Cell,
-    domain::{date::later, identifier::DeclarationNumber},
+    domain::{Date, date::later, identifier::DeclarationNumber},
+    policy::draw::Epoch,
+    shipments::shipment::{Decided, Inspected},
     wire::{convert, pb, validate, violations::Violations},
 };
 
@@ -57,25 +60,62 @@ pub(super) fn valid(request: &pb::RecordInspectionRequest, now: Timestamp) -> Re
 }
 
 impl Inspection {
+    /// As it changes the shipment.
+    pub(super) const fn inspected(&self) -> Inspected {
+        Inspected {
+            inspected_at: self.inspected_at,
+            discrepancy_found: self.discrepancy_found,
+            documents_only: self.documents_only,
+        }
+    }
+
     /// The record of it, after the declaration's latest decision; the inspection counts where that decision does.
-    pub(super) fn entry(&self, decided: &pb::DecisionEntry, caller: String) -> pb::InspectionEntry {
-        let cell = Cell::of(decided);
+    pub(super) fn entry(&self, decided: Latest, caller: String) -> pb::InspectionEntry {
+        let Latest { decision_id, cell } = decided;
         pb::InspectionEntry {
             declaration_number: self.declaration_number.to_string(),
             inspected_at: Some(convert::instant(self.inspected_at)),
             discrepancy_found: self.discrepancy_found,
             documents_only: self.documents_only,
             caller,
-            decision_id: decided
-                .decision
-                .as_ref()
-                .map(|decision| decision.decision_id.clone())
-                .unwrap_or_default(),
+            decision_id,
             credit_tier: convert::tier(cell.map(|cell| cell.credit_tier)),
             customs_office: cell
                 .map(|cell| cell.customs_office.to_string())
                 .unwrap_or_default(),
             month: cell.map(|cell| cell.month.name().to_string()).unwrap_or_default(),
+        }
+    }
+}
+
+/// The latest decision on a declaration, and where it counts.
+#[derive(Debug, Clone)]
+pub(super) struct Latest {
+    decision_id: String,
+    cell: Option<Cell>,
+}
+
+impl From<&Decided> for Latest {
+    fn from(decided: &Decided) -> Self {
+        Self {
+            decision_id: decided.decision_id.to_string(),
+            cell: Some(Cell {
+                credit_tier: decided.credit_tier,
+                customs_office: decided.office,
+                month: Epoch::of(Date::of(decided.accepted_at)),
+            }),
+        }
+    }
+}
+
+impl From<&pb::DecisionEntry> for Latest {
+    fn from(entry: &pb::DecisionEntry) -> Self {
+        let decision = entry.decision.as_ref();
+        Self {
+            decision_id: decision
+                .map(|decision| decision.decision_id.clone())
+                .unwrap_or_default(),
+            cell: Cell::of(entry),
         }
     }
 }
@@ -150,6 +190,9 @@ mod tests {
             customs_office: "2225".to_owned(),
             month: "2025-12".to_owned(),
         };
-        assert_eq!(inspection.entry(&decided, "anonymous".to_owned()), expected);
+        assert_eq!(
+            inspection.entry((&decided).into(), "anonymous".to_owned()),
+            expected
+        );
     }
 }

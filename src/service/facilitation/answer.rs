@@ -1,7 +1,7 @@
 //! A decision on its way out: encoded once, logged, then given.
 
 use bytes::Bytes;
-use uuid::fmt::Hyphenated;
+use uuid::{Uuid, fmt::Hyphenated};
 
 use super::FacilitationRpc;
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     domain::{decision::Lane, identifier::DeclarationNumber},
     facilitation::Moment,
     service::{ANONYMOUS, status::Refusal},
+    shipments::NewDecision,
     wire::{encode, pb, record, validate::ValidRequest},
 };
 
@@ -24,6 +25,7 @@ pub(super) struct Decided {
     lane: Lane,
     number: DeclarationNumber,
     repeated: bool,
+    shipment: Option<NewDecision>,
 }
 
 impl FacilitationRpc {
@@ -36,6 +38,7 @@ impl FacilitationRpc {
             lane,
             number,
             repeated,
+            shipment,
         } = decided;
         if appended.await.is_err() {
             if !repeated {
@@ -54,13 +57,16 @@ impl FacilitationRpc {
         if !repeated {
             self.rates.count(&observation);
         }
+        if let Some(shipment) = shipment {
+            self.shipments.decided(shipment);
+        }
         Ok(decision)
     }
 
     /// Decides a request, of which these are the bytes.
     pub(super) fn decide(
         &self,
-        bytes: &[u8],
+        bytes: &Bytes,
         request: &pb::DecideRequest,
         valid: &ValidRequest,
         moment: &Moment,
@@ -74,8 +80,14 @@ impl FacilitationRpc {
             .facilitation
             .decide(declaration, *accepted_at, clock, moment, |outcome| {
                 let mut decision = Vec::with_capacity(USUAL_BYTES);
-                let mut id = [0; Hyphenated::LENGTH];
-                encode::decision(&mut decision, decision_id(moment, &mut id), request, &outcome);
+                let id = decision_id(moment);
+                let mut text = [0; Hyphenated::LENGTH];
+                encode::decision(
+                    &mut decision,
+                    id.hyphenated().encode_lower(&mut text),
+                    request,
+                    &outcome,
+                );
                 let appended = self.lane.append(|buffer| {
                     let record = record::DecisionRecord {
                         recorded_at: moment.timestamp,
@@ -93,6 +105,7 @@ impl FacilitationRpc {
                     lane: outcome.decision.lane,
                     number: declaration.number,
                     repeated: outcome.repeated,
+                    shipment: NewDecision::of(declaration, bytes, id, &outcome),
                 }
             })?;
         Ok(decided)
@@ -100,9 +113,8 @@ impl FacilitationRpc {
 }
 
 /// A `UUIDv7`: sorts by time, unique without any shared counter.
-fn decision_id<'a>(moment: &Moment, text: &'a mut [u8; Hyphenated::LENGTH]) -> &'a str {
+fn decision_id(moment: &Moment) -> Uuid {
     let milliseconds = u64::try_from(moment.timestamp.as_millisecond()).unwrap_or_default();
     let random: [u8; 10] = rand::random();
-    let id = uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid();
-    id.hyphenated().encode_lower(text)
+    uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid()
 }

@@ -7,7 +7,7 @@ use std::{
 
 use tracing::warn;
 
-use super::{FileStart, Follower};
+use super::{FileStart, Follower, InForce};
 
 /// How long the store may take for its first answer before the snapshot file is put in force.
 const FIRST_CONTACT: Duration = Duration::from_secs(1);
@@ -56,6 +56,7 @@ impl Follower {
         );
         self.candidate = None;
         drop(self.registry.replace(Arc::clone(&generation)));
+        self.tell_changes(InForce::Everything);
         // Why the store's own data is not in force stays told.
         let last_error = self.status.told().last_error;
         self.in_force(&generation);

@@ -27,6 +27,8 @@ impl BadRecord {
 pub const DECISION: u32 = 2;
 /// Number of the field `AuditRecord.activation`.
 pub const ACTIVATION: u32 = 4;
+/// Number of the field `AuditRecord.inspection`.
+pub const INSPECTION: u32 = 6;
 
 /// An encoded `DecisionEntry` taken apart, its messages still bytes.
 #[derive(Debug, Clone, Copy, Default)]

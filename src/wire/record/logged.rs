@@ -15,6 +15,8 @@ use crate::{
 pub struct LoggedDecision<'a> {
     /// The request as it was received.
     pub request: pb::DecideRequest,
+    /// The same, encoded.
+    pub request_bytes: &'a [u8],
     /// The answer as it was given: an encoded `Decision`.
     pub decision: &'a [u8],
     /// What of the answer was not decided, but given.
@@ -32,12 +34,14 @@ impl<'a> LoggedDecision<'a> {
             facts,
         } = Entry::read(entry)?;
         let undecodable = |field| move |error: prost::DecodeError| BadRecord::new(field, error.to_string());
+        let request_bytes = request;
         let request = pb::DecideRequest::decode(request).map_err(undecodable("request"))?;
         let facts = pb::DecisionFacts::decode(facts).map_err(undecodable("facts"))?;
         let given = LoggedOutcome::decode(decision).map_err(undecodable("decision"))?;
         let facts = LoggedFacts::read(&request, facts, given.decided_at.as_ref())?;
         Ok(Self {
             request,
+            request_bytes,
             decision,
             given,
             facts,
@@ -67,12 +71,14 @@ impl<'a> LoggedDecision<'a> {
             freshness: facts.freshness,
             decided_at: facts.decided_at,
             drawn: drawn.filter(|_| random),
+            first: None,
             accepted_at: self.facts.accepted_at,
             limits: *limits,
             parties: &facts.parties,
             arrangements: &facts.arrangements,
             orders: &facts.orders,
             repeated: false,
+            former_lane: None,
             limit: None,
         }
     }

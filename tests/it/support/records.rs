@@ -113,6 +113,8 @@ pub(crate) fn outcome<'f, 'a: 'f>(world: &'a World, facts: &'f Facts<'a>) -> Out
         parties: &facts.parties,
         arrangements: &facts.arrangements,
         orders: &facts.orders,
+        first: None,
+        former_lane: None,
         repeated: false,
         limit: limit.filter(|_| random),
     }
