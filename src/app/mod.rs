@@ -34,8 +34,8 @@ use tokio::{
 use tracing::{error, info};
 
 use self::{
-    audit::Proof, draws::Committer, feed::Feed, health::Health, policies::Reloader, server::Server,
-    services::Services, settings::Settings, shipments::Terminals, shipping::Shipping,
+    audit::Proof, draws::Committer, feed::Feed, health::Health, policies::Reloader, probes::PriorityRoute,
+    server::Server, services::Services, settings::Settings, shipments::Terminals, shipping::Shipping,
 };
 use crate::{
     audit::{
@@ -48,6 +48,7 @@ use crate::{
     service::{
         audit::AuditRpc,
         facilitation::{AcceptanceWindow, FacilitationRpc},
+        priority::PriorityRpc,
         registry::RegistryRpc,
     },
     upstream::{commitments::Commitments, source::Source, status::FeedStatus},
@@ -63,6 +64,7 @@ pub struct App {
     terminals: Terminals,
     committer: Committer,
     probes: std::net::TcpListener,
+    priority: PriorityRpc,
     feed: Feed,
     metrics: Arc<Metrics>,
     rates: Arc<RateTable>,
@@ -121,6 +123,9 @@ impl App {
         }
         let shipping = Shipping::new(settings, &proof, &metrics)?;
         let terminals = Terminals::new(settings, &facilitation, &status, &metrics, &proof)?;
+        let priority = PriorityRpc {
+            shipments: Arc::clone(&terminals.shipments),
+        };
         let services = Services {
             facilitation: FacilitationRpc {
                 lane: Lane::new(None),
@@ -146,6 +151,7 @@ impl App {
                 decisions: shipping.decisions.clone(),
                 shipments: Arc::clone(&terminals.shipments),
             },
+            priority: priority.clone(),
             health: health_service,
             max_message_bytes: settings.limits.max_message_bytes,
         };
@@ -168,6 +174,7 @@ impl App {
             terminals,
             committer,
             probes: probes::bind(settings.server.http_addr)?,
+            priority,
             feed: {
                 let facilitation = Arc::clone(&facilitation);
                 let policy_digest = move || policies::digest_in_force(&facilitation.policies());
@@ -213,6 +220,7 @@ impl App {
             terminals,
             mut committer,
             probes,
+            priority,
             feed,
             metrics,
             rates,
@@ -235,6 +243,7 @@ impl App {
                 health: Arc::clone(&health),
                 metrics,
                 rates,
+                priority: Arc::new(PriorityRoute::new(priority)),
             };
             Box::pin(async move { Ok(probes::run(listener, told, stop).await?) })
         });

@@ -1,7 +1,11 @@
-//! The HTTP side as far as it stands: probes for an orchestrator, and metrics.
+//! The HTTP side as far as it stands: probes for an orchestrator, metrics, and the priority of a shipment.
 //!
 //! `/livez`: the process answers. `/readyz`: decisions can be had, and registry data has not EXPIRED. `/startupz`: the
-//! first snapshot is in force. `/metrics`: `OpenMetrics` text.
+//! first snapshot is in force. `/metrics`: `OpenMetrics` text. `/v1/priority/...`: see [`PriorityRoute`].
+
+mod priority;
+
+pub use priority::PriorityRoute;
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -23,8 +27,10 @@ use crate::{
 
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections at once; probes need few.
+/// Connections at once.
 const MAX_CONNECTIONS: usize = 256;
+/// When so many are open, new ones are for one request each: nobody shall wait behind those that only stay open.
+const MAX_KEPT_CONNECTIONS: usize = 128;
 
 /// What there is to tell.
 #[derive(Debug, Clone)]
@@ -35,6 +41,8 @@ pub struct Told {
     pub metrics: Arc<Metrics>,
     /// Realized rates, for figures.
     pub rates: Arc<RateTable>,
+    /// Priorities of shipments.
+    pub priority: Arc<PriorityRoute>,
 }
 
 /// Serves probes until `stop` turns true.
@@ -52,11 +60,14 @@ pub async fn run(listener: TcpListener, told: Told, mut stop: watch::Receiver<bo
         };
         let told = told.clone();
         let service = service_fn(move |request| {
-            let answer = answer(&request, &told);
-            async move { Ok::<_, Infallible>(answer) }
+            let told = told.clone();
+            async move { Ok::<_, Infallible>(answer(&request, &told).await) }
         });
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .keep_alive(connections.len() < MAX_KEPT_CONNECTIONS);
         let connection = builder.serve_connection(TokioIo::new(socket), service);
         connections.spawn(async move {
             // A client that goes away in mid-request is its own affair.
@@ -75,7 +86,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(listener)
 }
 
-fn answer(request: &Request<Incoming>, told: &Told) -> Response<Full<Bytes>> {
+async fn answer(request: &Request<Incoming>, told: &Told) -> Response<Full<Bytes>> {
     let health = &told.health;
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET");
@@ -87,7 +98,11 @@ fn answer(request: &Request<Incoming>, told: &Told) -> Response<Full<Bytes>> {
             text(StatusCode::SERVICE_UNAVAILABLE, otherwise)
         }
     };
-    match request.uri().path() {
+    let path = request.uri().path();
+    if let Some(key) = path.strip_prefix(priority::PATH) {
+        return told.priority.answer(key).await;
+    }
+    match path {
         "/livez" => probe(true, ""),
         "/readyz" => probe(
             health.is_serving(),
@@ -105,7 +120,7 @@ fn answer(request: &Request<Incoming>, told: &Told) -> Response<Full<Bytes>> {
         }
         _ => text(
             StatusCode::NOT_FOUND,
-            "there are /livez, /readyz, /startupz and /metrics",
+            "there are /livez, /readyz, /startupz, /metrics and /v1/priority/{declaration or container}",
         ),
     }
 }

@@ -1,6 +1,6 @@
 //! The services of one process, and what each serving thread gets of them.
 
-use std::thread;
+use std::{sync::Arc, thread};
 
 use tokio::sync::watch;
 use tonic_health::pb::health_server::{Health, HealthServer};
@@ -15,10 +15,11 @@ use crate::{
         audit::AuditRpc,
         dispatch::Dispatch,
         facilitation::FacilitationRpc,
+        priority::PriorityRpc,
         registry::RegistryRpc,
         served::{
             audit_service_server::AuditServiceServer, facilitation_service_server::FacilitationServiceServer,
-            registry_service_server::RegistryServiceServer,
+            priority_service_server::PriorityServiceServer, registry_service_server::RegistryServiceServer,
         },
     },
     wire::pb,
@@ -32,6 +33,8 @@ pub(super) struct Services<H: Health> {
     pub(super) registry: RegistryRpc,
     /// Proof.
     pub(super) audit: AuditRpc,
+    /// What terminals may know.
+    pub(super) priority: PriorityRpc,
     /// `grpc.health.v1.Health`
     pub(super) health: HealthServer<H>,
     /// Largest message taken, in bytes.
@@ -65,6 +68,9 @@ impl<H: Health> Services<H> {
                     .max_encoding_message_size(usize::MAX),
                 registry: RegistryServiceServer::new(self.registry.clone()),
                 audit: AuditServiceServer::new(self.audit.clone()),
+                shipments: Arc::clone(&self.priority.shipments),
+                priority: PriorityServiceServer::new(self.priority.clone())
+                    .max_decoding_message_size(self.max_message_bytes),
                 health: self.health.clone(),
                 reflection: reflection.clone(),
                 reflection_v1alpha: reflection_v1alpha.clone(),

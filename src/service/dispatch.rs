@@ -11,19 +11,17 @@ use super::{
     deadline::Deadline,
     served::{
         audit_service_server::AuditServiceServer, facilitation_service_server::FacilitationServiceServer,
-        registry_service_server::RegistryServiceServer,
+        priority_service_server::PriorityServiceServer, registry_service_server::RegistryServiceServer,
     },
     status::Refusal,
 };
-use crate::{upstream::status::FeedStatus, wire::violations::Violations};
+use crate::{shipments::Shipments, upstream::status::FeedStatus, wire::violations::Violations};
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 /// Every service of one process. A clone a connection.
-///
-/// `PriorityService` is in the contract and not here yet: its methods answer UNIMPLEMENTED, as any unknown one does.
 #[derive(Debug, Clone)]
-pub struct Dispatch<F, R, A, H, V1, V1Alpha> {
+pub struct Dispatch<F, R, A, P, H, V1, V1Alpha> {
     /// Tells whether there is data to decide on.
     pub feed: Arc<FeedStatus>,
     /// `FacilitationService`.
@@ -32,6 +30,10 @@ pub struct Dispatch<F, R, A, H, V1, V1Alpha> {
     pub registry: RegistryServiceServer<R>,
     /// `AuditService`.
     pub audit: AuditServiceServer<A>,
+    /// Tell whether they are loaded.
+    pub shipments: Arc<Shipments>,
+    /// `PriorityService`.
+    pub priority: PriorityServiceServer<P>,
     /// `grpc.health.v1.Health`
     pub health: H,
     /// `grpc.reflection.v1.ServerReflection`
@@ -59,11 +61,13 @@ impl<S> GrpcService for S where
 {
 }
 
-impl<F, R, A, H, V1, V1Alpha> hyper::service::Service<Request<Incoming>> for Dispatch<F, R, A, H, V1, V1Alpha>
+impl<F, R, A, P, H, V1, V1Alpha> hyper::service::Service<Request<Incoming>>
+    for Dispatch<F, R, A, P, H, V1, V1Alpha>
 where
     FacilitationServiceServer<F>: GrpcService,
     RegistryServiceServer<R>: GrpcService,
     AuditServiceServer<A>: GrpcService,
+    PriorityServiceServer<P>: GrpcService,
     H: GrpcService,
     V1: GrpcService,
     V1Alpha: GrpcService,
@@ -95,11 +99,12 @@ where
     }
 }
 
-impl<F, R, A, H, V1, V1Alpha> Dispatch<F, R, A, H, V1, V1Alpha>
+impl<F, R, A, P, H, V1, V1Alpha> Dispatch<F, R, A, P, H, V1, V1Alpha>
 where
     FacilitationServiceServer<F>: GrpcService,
     RegistryServiceServer<R>: GrpcService,
     AuditServiceServer<A>: GrpcService,
+    PriorityServiceServer<P>: GrpcService,
     H: GrpcService,
     V1: GrpcService,
     V1Alpha: GrpcService,
@@ -119,6 +124,11 @@ where
                 return refused(Refusal::NotReady.into());
             }
             call(&self.facilitation, request)
+        } else if service == PriorityServiceServer::<P>::NAME {
+            if !self.shipments.is_ready() {
+                return refused(Refusal::NoShipments.into());
+            }
+            call(&self.priority, request)
         } else if service == RegistryServiceServer::<R>::NAME {
             call(&self.registry, request)
         } else if service == AuditServiceServer::<A>::NAME {

@@ -20,7 +20,14 @@ pub(super) fn item_error(refusal: Refusal) -> pb::ItemError {
         | Refusal::NotLogged
         | Refusal::NotFound(_)
         | Refusal::Unread
-        | Refusal::DrawDisputed(_) => Vec::new(),
+        | Refusal::DrawDisputed(_)
+        | Refusal::NoShipments
+        | Refusal::ShipmentsUnreachable
+        | Refusal::TooOld
+        | Refusal::TooManyWatches
+        | Refusal::TooManyLookups
+        | Refusal::TooSlow
+        | Refusal::Draining => Vec::new(),
     };
     let violation = |(field, description)| pb::FieldViolation { field, description };
     pb::ItemError {

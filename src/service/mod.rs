@@ -10,6 +10,7 @@ pub mod deadline;
 pub mod dispatch;
 pub mod facilitation;
 mod items;
+pub mod priority;
 pub mod registry;
 pub mod status;
 

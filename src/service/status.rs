@@ -1,5 +1,7 @@
 //! The only map from what can go wrong to gRPC statuses.
 
+use std::time::Duration;
+
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
@@ -33,18 +35,61 @@ pub enum Refusal {
     Unread,
     /// This replica may not draw in the epoch.
     DrawDisputed(Epoch),
+    /// The shipments are not loaded yet.
+    NoShipments,
+    /// This replica does not hold the shipment, and the store cannot be asked.
+    ShipmentsUnreachable,
+    /// What changed since the resume token is no longer known.
+    TooOld,
+    /// As many watches as there may be.
+    TooManyWatches,
+    /// As many look-ups over HTTP as there may be at once.
+    TooManyLookups,
+    /// The reader of a watch was too slow.
+    TooSlow,
+    /// A watch ends because the server is about to.
+    Draining,
 }
 
 impl Refusal {
+    /// How long to wait until it is worth another try, where that is told.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooSlow | Self::TooManyLookups => Some(Duration::from_secs(1)),
+            Self::TooManyWatches => Some(Duration::from_secs(5)),
+            Self::Invalid(_)
+            | Self::NotReady
+            | Self::Behind
+            | Self::DeadlineExceeded
+            | Self::OtherEpoch
+            | Self::NoHistory
+            | Self::NotLogged
+            | Self::NotFound(_)
+            | Self::Unread
+            | Self::DrawDisputed(_)
+            | Self::NoShipments
+            | Self::ShipmentsUnreachable
+            | Self::TooOld
+            | Self::Draining => None,
+        }
+    }
+
     /// The gRPC code.
     pub const fn code(&self) -> Code {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
             Self::NotFound(_) => Code::NotFound,
-            Self::NotReady | Self::Behind | Self::NotLogged | Self::Unread | Self::DrawDisputed(_) => {
-                Code::Unavailable
-            }
+            Self::NotReady
+            | Self::Behind
+            | Self::NotLogged
+            | Self::Unread
+            | Self::DrawDisputed(_)
+            | Self::NoShipments
+            | Self::ShipmentsUnreachable
+            | Self::Draining => Code::Unavailable,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
+            Self::TooOld => Code::OutOfRange,
+            Self::TooManyWatches | Self::TooManyLookups | Self::TooSlow => Code::ResourceExhausted,
             Self::OtherEpoch | Self::NoHistory => Code::FailedPrecondition,
         }
     }
@@ -62,24 +107,28 @@ impl Refusal {
             Self::Unread => "the audit log cannot be read now".to_owned(),
             Self::NoHistory => "the store keeps no history for known_at".to_owned(),
             Self::DrawDisputed(epoch) => DecideError::DrawDisputed(*epoch).to_string(),
+            Self::NoShipments => "the shipments are not loaded yet".to_owned(),
+            Self::ShipmentsUnreachable => "the shipment cannot be looked up now".to_owned(),
+            Self::TooOld => {
+                "what changed since resume_token is no longer known: watch again without it".to_owned()
+            }
+            Self::TooManyWatches => "this replica serves as many watches as it may".to_owned(),
+            Self::TooManyLookups => "too many shipments are being looked up: try again, or watch".to_owned(),
+            Self::TooSlow => "the reader is too slow: resume with the last token".to_owned(),
+            Self::Draining => "the server is stopping: resume with the last token".to_owned(),
         }
     }
 }
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        let message = refusal.message();
-        match refusal {
-            Refusal::Invalid(violations) => bad_request(message, violations),
-            Refusal::NotReady
-            | Refusal::Behind
-            | Refusal::DeadlineExceeded
-            | Refusal::OtherEpoch
-            | Refusal::NoHistory
-            | Refusal::NotLogged
-            | Refusal::NotFound(_)
-            | Refusal::Unread
-            | Refusal::DrawDisputed(_) => Self::new(refusal.code(), message),
+        let (code, message) = (refusal.code(), refusal.message());
+        if let Refusal::Invalid(violations) = refusal {
+            return bad_request(message, violations);
+        }
+        match refusal.retry_after() {
+            None => Self::new(code, message),
+            Some(wait) => Self::with_error_details(code, message, ErrorDetails::with_retry_info(Some(wait))),
         }
     }
 }
@@ -102,10 +151,20 @@ impl From<DecideError> for Refusal {
     }
 }
 
+/// Bytes of violations that a status carries. It travels in a header in base64, and clients refuse a response with more
+/// than 8 KiB of them; the message tells how many violations there are.
+const MAX_VIOLATION_BYTES: usize = 4 << 10;
+
 fn bad_request(message: String, violations: Violations) -> Status {
+    let mut bytes = 0;
+    let fits = |(field, rule): &(String, String)| {
+        bytes += field.len() + rule.len();
+        bytes <= MAX_VIOLATION_BYTES
+    };
     let violations: Vec<_> = violations
         .0
         .into_iter()
+        .take_while(fits)
         .map(|(field, rule)| FieldViolation::new(field, rule))
         .collect();
     Status::with_error_details(

@@ -45,6 +45,14 @@ pub fn to_value(message: &str, value: &impl Message) -> Result<serde_json::Value
     Ok(dynamic.serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new())?)
 }
 
+/// Writes a message as a JSON value with every field that is not optional, also where it has its default: for readers to
+/// whom a field that is missing would look like consent.
+pub fn to_whole_value(message: &str, value: &impl Message) -> Result<serde_json::Value, JsonError> {
+    let dynamic = DynamicMessage::decode(descriptor(message)?, value.encode_to_vec().as_slice())?;
+    let options = SerializeOptions::new().skip_default_fields(false);
+    Ok(dynamic.serialize_with_options(serde_json::value::Serializer, &options)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

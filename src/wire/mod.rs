@@ -13,6 +13,7 @@ pub mod json;
 pub mod lenient;
 pub mod raw;
 pub mod record;
+pub mod shipment_key;
 pub mod validate;
 pub mod violations;
 
