@@ -245,7 +245,15 @@ impl Saver {
             }
         }
         self.shipments.take_in();
-        let last = async { while matches!(self.save().await, Ok(true)) {} };
+        let last = async {
+            while matches!(self.save().await, Ok(true)) {}
+            let is_saved = self.shipments.unsaved().shipments.is_empty();
+            // Nobody decides any more: the log is in the store up to its end.
+            if let (Some(log), true) = (&self.log, is_saved) {
+                let head = log.head.borrow().sequence;
+                let _told_late = self.store.put_progress(&log.replica, head).await;
+            }
+        };
         if timeout(LAST_BATCH, last).await.is_err() || !self.shipments.unsaved().shipments.is_empty() {
             warn!("shipments were not all saved in time; the next start reads them from the audit log");
         }
@@ -353,8 +361,7 @@ impl Saver {
                 Ok(None) => break,
                 Err(problem) => return Ok(unreadable(&problem)),
             };
-            decisions += logged.decisions.len();
-            self.shipments.take_logged(logged.decisions);
+            decisions += self.shipments.take_logged(logged.decisions);
             for (number, inspected) in logged.inspections {
                 // Where the store cannot be asked, the next start finds the record again.
                 let _unreachable = self.shipments.inspect(number, inspected).await;

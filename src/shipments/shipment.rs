@@ -255,9 +255,11 @@ impl Shipment {
 
     /// An officer recorded an inspection; gives whether that changes anything.
     pub fn inspect(&mut self, inspected: &Inspected) -> bool {
-        let is_known = |known: &Inspection| known.inspected == *inspected;
-        // A log that is read again tells of what is known.
-        if self.state.inspection.as_deref().is_some_and(is_known) {
+        // The last inspection counts; and a log that is read again tells of what is known.
+        let is_past = |known: &Inspection| {
+            known.inspected == *inspected || known.inspected.inspected_at > inspected.inspected_at
+        };
+        if self.state.inspection.as_deref().is_some_and(is_past) {
             return false;
         }
         let inspection = Inspection {

@@ -30,19 +30,20 @@ impl Shipments {
             return;
         }
         let _taking = self.taking();
-        self.take_queue()
-            .into_iter()
-            .for_each(|decision| self.take(decision));
+        self.take_queue().into_iter().for_each(|decision| {
+            self.take(decision);
+        });
     }
 
-    /// Takes decisions in that an earlier life gave, in their order.
-    pub fn take_logged(&self, decisions: impl IntoIterator<Item = NewDecision>) {
+    /// Takes decisions in that an earlier life gave, in their order; gives how many were not known.
+    pub fn take_logged(&self, decisions: impl IntoIterator<Item = NewDecision>) -> usize {
         let _taking = self.taking();
-        decisions.into_iter().for_each(|decision| self.take(decision));
+        let taken = decisions.into_iter().map(|decision| self.take(decision));
+        taken.filter(|is_new| *is_new).count()
     }
 
-    /// Takes a decision in, unless it is known already. The caller holds `taking`.
-    fn take(&self, decision: NewDecision) {
+    /// Takes a decision in; `false` where it is known already. The caller holds `taking`.
+    fn take(&self, decision: NewDecision) -> bool {
         let NewDecision {
             decided,
             outlook,
@@ -57,18 +58,19 @@ impl Shipments {
         let Some(held) = self.held(&decided.number) else {
             let held = self.hold(Shipment::first(decided, outlook, evaluated), ties);
             self.changed(&held, &mut held.inner(), &[], true);
-            return;
+            return true;
         };
         let mut inner = held.inner();
         let known = &inner.shipment.decided;
         // A log that is read again tells of what is known.
         if (decided.decided_at, decided.decision_id) <= (known.decided_at, known.decision_id) {
-            return;
+            return false;
         }
         let former = known.containers.clone();
         inner.shipment.decide(decided, outlook, evaluated);
         self.tie(&held, &mut inner, ties);
         self.changed(&held, &mut inner, &former, true);
+        true
     }
 
     /// Takes in what the store holds of a declaration.
