@@ -4,6 +4,7 @@
 //! stream    GREENLANE_REGISTRY   subject greenlane.registry.changes   runs of whole commits, resets
 //! bucket    greenlane-registry   snapshot-<epoch>-<sequence>-<digest> the bytes of a snapshot file
 //! bucket    greenlane_draw       <month>                              the commitment to the draw key of a month, as JSON
+//! bucket    greenlane_shipments  <declaration>, container.<number>.<declaration>, progress.<replica>
 //! core NATS greenlane.registry.head    where does the store stand, and when was that so?   answered by relays, not kept
 //!           greenlane.registry.permit  may I fetch a snapshot now?                         answered by relays, not kept
 //! ```
@@ -12,6 +13,7 @@
 //! its own. A run of the stream is applied only where its first row follows on the last one applied.
 
 mod archive;
+mod bucket;
 mod commitments;
 mod connection;
 mod deliveries;
@@ -79,6 +81,11 @@ impl Names {
     /// The key-value bucket of draw commitments.
     pub fn draw_bucket(&self) -> String {
         format!("{}_draw", self.prefix)
+    }
+
+    /// The key-value bucket of shipments.
+    pub fn shipment_bucket(&self) -> String {
+        format!("{}_shipments", self.prefix)
     }
 
     /// Where relays are asked for the head.

@@ -45,6 +45,9 @@ mod registry;
 /// Commitments to the keys of the draw: put ahead, compared, revealed, in every kind of store.
 mod commitments;
 
+/// Shipments in every kind of store: one change a revision, in one order for all, whoever writes and whatever breaks.
+mod shipments;
+
 /// Policies and parameters that change while the server runs.
 mod reload;
 

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use super::{
     super::{UpstreamError, commitments::StoredCommitment},
-    NatsSettings, connect, stream, unavailable,
+    NatsSettings, bucket, unavailable,
 };
 
 /// Reads and writes the bucket; connects at the first question, and makes the bucket if it is not there.
@@ -80,25 +80,12 @@ impl Commitments {
     }
 
     async fn bucket(&self) -> Result<Store, UpstreamError> {
-        let mut bucket = self.bucket.lock().await;
-        if let Some(open) = &*bucket {
+        let mut known = self.bucket.lock().await;
+        if let Some(open) = &*known {
             return Ok(open.clone());
         }
-        let names = self.settings.names()?;
-        let client = connect(&self.settings).await?;
-        let clustered = client.server_info().cluster.is_some();
-        let mut context = jetstream::new(client);
-        context.set_timeout(self.settings.timeout);
-        let name = names.draw_bucket();
-        let open = if let Ok(open) = context.get_key_value(&name).await {
-            open
-        } else {
-            let made = stream::draw_bucket(&names);
-            stream::ensure(&context, made, clustered, self.settings.timeout).await?;
-            let made = context.get_key_value(&name).await;
-            made.map_err(|error| unavailable("draw bucket", error))?
-        };
-        *bucket = Some(open.clone());
+        let open = bucket::draw(&self.settings, &self.settings.names()?).await?;
+        *known = Some(open.clone());
         Ok(open)
     }
 }

@@ -2,9 +2,12 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use async_nats::jetstream::consumer::{
-    AckPolicy, DeliverPolicy, ReplayPolicy,
-    pull::{Config, Stream as Messages},
+use async_nats::jetstream::{
+    self,
+    consumer::{
+        AckPolicy, Consumer, DeliverPolicy, ReplayPolicy,
+        pull::{Config, Stream as Messages},
+    },
 };
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -55,6 +58,45 @@ impl std::fmt::Debug for Deliveries {
     }
 }
 
+/// A consumer of every message from a sequence on.
+pub(super) fn reading(start_sequence: u64) -> Config {
+    Config {
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
+        // A message that is lost on the way is missed by its sequence: acknowledging each would prove nothing more.
+        ack_policy: AckPolicy::None,
+        replay_policy: ReplayPolicy::Instant,
+        memory_storage: true,
+        num_replicas: 1,
+        inactive_threshold: FORGOTTEN,
+        ..Config::default()
+    }
+}
+
+/// Makes a consumer, and asks for its messages, of which so many may be on their way at once.
+pub(super) async fn consume<I>(
+    stream: &jetstream::stream::Stream<I>,
+    config: Config,
+    on_the_way: usize,
+    timeout: Duration,
+) -> Result<(Consumer<Config>, Messages), UpstreamError> {
+    let opened = async {
+        let consumer = stream.create_consumer(config).await;
+        let consumer = consumer.map_err(|error| unavailable("consumer", error))?;
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(on_the_way)
+            .expires(REQUEST)
+            .heartbeat((timeout / 2).clamp(Duration::from_millis(100), REQUEST / 3))
+            .messages()
+            .await;
+        let messages = messages.map_err(|error| unavailable("consumer", error))?;
+        Ok((consumer, messages))
+    };
+    tokio::time::timeout(timeout, opened)
+        .await
+        .map_err(|_| UpstreamError::timed_out("nats: consumer", timeout))?
+}
+
 impl Deliveries {
     /// Begins after a message. The stream must be the one that the message stood in, reach as far, and reach back as far.
     pub(super) async fn open(
@@ -72,36 +114,10 @@ impl Deliveries {
         if extent.first > after + 1 {
             return Ok(Err(ResyncCause::Gap));
         }
-        let config = Config {
-            deliver_policy: DeliverPolicy::ByStartSequence {
-                start_sequence: after + 1,
-            },
-            // A message that is lost on the way is missed by its sequence: acknowledging each would prove nothing more.
-            ack_policy: AckPolicy::None,
-            replay_policy: ReplayPolicy::Instant,
-            memory_storage: true,
-            num_replicas: 1,
-            inactive_threshold: FORGOTTEN,
-            ..Config::default()
-        };
-        let opened = async {
-            let context = stream.context();
-            let consumer = context
-                .create_consumer_on_stream(config, stream.names().stream())
-                .await;
-            let consumer = consumer.map_err(|error| unavailable("consumer", error))?;
-            let messages = consumer
-                .stream()
-                .max_messages_per_batch(ON_THE_WAY)
-                .expires(REQUEST)
-                .heartbeat((stream.timeout() / 2).clamp(Duration::from_millis(100), REQUEST / 3))
-                .messages()
-                .await;
-            messages.map_err(|error| unavailable("consumer", error))
-        };
-        let messages = tokio::time::timeout(stream.timeout(), opened)
-            .await
-            .map_err(|_| UpstreamError::timed_out("nats: consumer", stream.timeout()))??;
+        let config = reading(after + 1);
+        let named = stream.context().get_stream_no_info(stream.names().stream()).await;
+        let named = named.map_err(|error| unavailable("stream", error))?;
+        let (_, messages) = consume(&named, config, ON_THE_WAY, stream.timeout()).await?;
         Ok(Ok(Self {
             messages,
             next: after + 1,

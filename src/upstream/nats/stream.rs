@@ -29,8 +29,6 @@ const DUPLICATES: Duration = Duration::from_mins(2);
 const AGAIN: Duration = Duration::from_millis(250);
 /// Bytes of a message beside its payload: subject, headers.
 const AROUND: usize = 4 << 10;
-/// Values of one key that a bucket keeps: the most that there may be.
-const MOST_VALUES: i64 = 64;
 /// No message is larger than this, whatever the server takes.
 const LARGEST: usize = 1 << 20;
 
@@ -293,24 +291,9 @@ fn is_missing(error: &GetStreamError) -> bool {
     matches!(error.kind(), GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
-fn identity(name: &str, created: i128) -> u64 {
+/// Tells a stream from one of the same name that is made anew.
+pub(super) fn identity(name: &str, created: i128) -> u64 {
     FixedState::with_seed(0).hash_one((name, created))
-}
-
-/// The stream that `JetStream` keeps the bucket of draw commitments in. Former values stay, so that nobody can alter a
-/// commitment unseen.
-pub(super) fn draw_bucket(names: &Names) -> Config {
-    let bucket = names.draw_bucket();
-    Config {
-        name: format!("KV_{bucket}"),
-        subjects: vec![format!("$KV.{bucket}.>")],
-        description: Some("Greenlane: commitments to the keys of the draw".to_owned()),
-        discard: DiscardPolicy::New,
-        max_messages_per_subject: MOST_VALUES,
-        allow_rollup: true,
-        deny_delete: true,
-        ..kept()
-    }
 }
 
 /// Makes a stream with as many copies as the cluster can give, or gives one that has fewer as many as it can by now.

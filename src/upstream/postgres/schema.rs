@@ -12,10 +12,11 @@ use crate::domain::recognition::{ShippedArrangement, shipped_arrangements};
 
 const TABLES: &str = include_str!("tables.sql");
 const AUDIT: &str = include_str!("audit.sql");
+const SHIPMENTS: &str = include_str!("shipments.sql");
 const TRIGGERS: &str = include_str!("triggers.sql");
 
 /// The schema of this release; a comment on `registry_meta` tells which one a store has.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const COMMENT: &str = "greenlane schema ";
 /// `CREATE OR REPLACE TRIGGER` came with it.
 const OLDEST_SERVER: u32 = 140_000;
@@ -85,7 +86,8 @@ async fn migrate_on(client: &Client) -> Result<Migrated, UpstreamError> {
     // The triggers' functions keep this path: no writer's own objects come before ours.
     client
         .batch_execute(&format!(
-            "SET LOCAL search_path = {quoted}, pg_temp; SET LOCAL client_min_messages = warning; {TABLES} {AUDIT}"
+            "SET LOCAL search_path = {quoted}, pg_temp; SET LOCAL client_min_messages = warning;
+             {TABLES} {AUDIT} {SHIPMENTS}"
         ))
         .await?;
     if !seeded {
