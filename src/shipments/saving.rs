@@ -230,7 +230,7 @@ impl Saver {
                 }
             }
             let shipments = Arc::clone(&self.shipments);
-            let work = async {
+            let work = async move {
                 if is_failing {
                     sleep(wait).await;
                 } else {
@@ -261,7 +261,11 @@ impl Saver {
 
     /// Whatever is next; gives whether there is more.
     async fn step(&mut self, is_rebuilt: &mut bool) -> Result<bool, UpstreamError> {
-        if !*is_rebuilt || (self.shipments.unsaved().overflowed && self.save_all().await?) {
+        let overflowed = self.shipments.unsaved().overflowed;
+        if overflowed {
+            while self.save().await? {}
+        }
+        if overflowed || !*is_rebuilt {
             self.read_log_again().await?;
             *is_rebuilt = true;
         }
@@ -271,12 +275,6 @@ impl Saver {
             self.trim().await?;
         }
         Ok(is_more)
-    }
-
-    /// Saves until nothing waits.
-    async fn save_all(&mut self) -> Result<bool, UpstreamError> {
-        while self.save().await? {}
-        Ok(true)
     }
 
     /// Saves a batch; gives whether more waits.
@@ -338,7 +336,8 @@ impl Saver {
             saved = Some(*head);
             self.heads.pop_front();
         }
-        if let (Some(saved), false) = (saved, self.shipments.unsaved().overflowed) {
+        let overflowed = self.shipments.unsaved().overflowed;
+        if let (Some(saved), false) = (saved, overflowed) {
             self.store.put_progress(&log.replica, saved).await?;
         }
         Ok(())

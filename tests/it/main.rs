@@ -48,6 +48,9 @@ mod commitments;
 /// Shipments in every kind of store: one change a revision, in one order for all, whoever writes and whatever breaks.
 mod shipments;
 
+/// Shipments in memory, by whatever happens in whatever order.
+mod terminals;
+
 /// Policies and parameters that change while the server runs.
 mod reload;
 
