@@ -93,7 +93,10 @@ impl App {
         source.prepare().context("the registry store")?;
         let (kind, history) = (source.kind(), source.history());
         let (book, files) = policies::read_book_and_files(settings.policy.directory())?;
-        let freshness = freshness_limits(settings);
+        let freshness = FreshnessLimits {
+            relief_max_age: settings.freshness.relief_max_age.get(),
+            decision_max_age: settings.freshness.decision_max_age.get(),
+        };
         let registry = Arc::new(Registry::default());
         let metrics = Arc::new(Metrics::default());
         let status = Arc::new(FeedStatus::new(kind));
@@ -109,7 +112,10 @@ impl App {
             rest: watch::Sender::new(false),
         };
         let mut proof = Proof::open(settings, &facilitation.policies()).context("the audit log")?;
-        let window = acceptance_window(settings);
+        let window = AcceptanceWindow {
+            ahead: settings.server.acceptance_max_ahead.get(),
+            behind: settings.server.acceptance_max_behind.get(),
+        };
         let committer = committer(settings, &proof, &facilitation, &metrics, window)?;
         let rates = Arc::new(RateTable::default());
         if proof.log.is_some() {
@@ -330,20 +336,6 @@ impl App {
         }
         info!("stopped");
         result
-    }
-}
-
-fn freshness_limits(settings: &Settings) -> FreshnessLimits {
-    FreshnessLimits {
-        relief_max_age: settings.freshness.relief_max_age.get(),
-        decision_max_age: settings.freshness.decision_max_age.get(),
-    }
-}
-
-fn acceptance_window(settings: &Settings) -> AcceptanceWindow {
-    AcceptanceWindow {
-        ahead: settings.server.acceptance_max_ahead.get(),
-        behind: settings.server.acceptance_max_behind.get(),
     }
 }
 
