@@ -306,6 +306,25 @@ async fn a_watcher_hears_the_current_state_and_then_that_a_grant_was_taken_back(
 }
 
 #[tokio::test]
+async fn a_container_that_leaves_its_declaration_is_told_to_who_watches_it() {
+    let app = TestApp::ready().await;
+    let decision = released(&app, &[CONTAINER]).await;
+    let mut stream = watch(&app, vec![container(CONTAINER)], "").await.unwrap();
+    let (first, _) = told(&mut stream).await;
+    assert_eq!(first.container_numbers, [CONTAINER]);
+    let sequence = decision.declaration_number[9..].parse().unwrap();
+    decide(&app, &import(sequence, ADVANCED)).await;
+    let (left, _) = told(&mut stream).await;
+    assert_eq!(left.declaration_number, decision.declaration_number);
+    assert!(
+        left.container_numbers.is_empty() && left.revision > first.revision,
+        "{left:?}"
+    );
+    let status = get(&app, container(CONTAINER)).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+}
+
+#[tokio::test]
 async fn a_watch_ends_with_its_deadline() {
     let app = TestApp::ready().await;
     let request = pb::WatchPrioritiesRequest {
