@@ -9,15 +9,19 @@ mod decision;
 mod demo;
 mod draw;
 mod enterprise;
+mod keys;
 mod migrate;
 mod order;
 pub mod output;
 mod period;
 mod policy;
+mod priority;
 mod relay;
 mod serve;
+mod shipment;
 mod snapshot;
 mod status;
+mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -76,6 +80,8 @@ enum Command {
     Relay(relay::Relay),
     Completions(completions::Completions),
     Decide(Box<decide::Decide>),
+    Priority(priority::Priority),
+    Watch(watch::Watch),
     /// Show the state of a running server: registry, freshness, policies
     Status,
 }
@@ -113,6 +119,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Relay(command) => command.run(&context),
         Command::Completions(command) => command.run(&context),
         Command::Decide(command) => command.run(&context),
+        Command::Priority(command) => command.run(&context),
+        Command::Watch(command) => command.run(&context),
         Command::Status => status::run(&context),
     }
 }

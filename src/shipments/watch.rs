@@ -261,7 +261,12 @@ impl Watch {
                 || found.iter().any(|held| held.inner().changed_at > token.count)
                 || view.as_ref().is_some_and(ended)
         });
-        self.watched[place as usize].pins = found;
+        let former = std::mem::replace(&mut self.watched[place as usize].pins, found);
+        // A container that is on no declaration any more: without this, its watcher would keep what was granted there.
+        let view = view.or_else(|| {
+            let declaration = Key::Declaration(former.first()?.number);
+            self.shipments.view_of(&declaration, &former, &now)
+        });
         view.map(|view| (view, is_news))
     }
 

@@ -73,3 +73,6 @@ mod queries;
 
 /// The commands that write a store: the same of either kind.
 mod commands;
+
+/// What port terminals are told: one, many, as it changes, and over HTTP.
+mod priority;

@@ -20,7 +20,7 @@ use greenlane::{
     wire::pb::{
         self, audit_service_client::AuditServiceClient,
         facilitation_service_client::FacilitationServiceClient,
-        registry_service_client::RegistryServiceClient,
+        priority_service_client::PriorityServiceClient, registry_service_client::RegistryServiceClient,
     },
 };
 use tempfile::TempDir;
@@ -150,14 +150,20 @@ impl TestApp {
 
     /// What `/metrics` tells.
     pub(crate) async fn metrics(&self) -> String {
+        let (head, body) = self.http_get("/metrics").await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        body
+    }
+
+    /// The head and the body of what a path answers over HTTP.
+    pub(crate) async fn http_get(&self, path: &str) -> (String, String) {
         let mut socket = TcpStream::connect(self.http).await.unwrap();
-        let request = "GET /metrics HTTP/1.1\r\nHost: replica\r\nConnection: close\r\n\r\n";
+        let request = format!("GET {path} HTTP/1.1\r\nHost: replica\r\nConnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-        body.to_owned()
+        (head.to_owned(), body.to_owned())
     }
 
     fn channel(&self) -> Channel {
@@ -172,6 +178,10 @@ impl TestApp {
 
     pub(crate) fn audit(&self) -> AuditServiceClient<Channel> {
         AuditServiceClient::new(self.channel())
+    }
+
+    pub(crate) fn priority(&self) -> PriorityServiceClient<Channel> {
+        PriorityServiceClient::new(self.channel())
     }
 
     pub(crate) fn registry(&self) -> RegistryServiceClient<Channel> {
