@@ -9,6 +9,7 @@ mod decision;
 mod demo;
 mod draw;
 mod enterprise;
+mod healthcheck;
 mod migrate;
 mod order;
 pub mod output;
@@ -18,6 +19,7 @@ mod relay;
 mod serve;
 mod snapshot;
 mod status;
+mod version;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -27,7 +29,7 @@ use crate::app::settings::{self, Loaded, Settings};
 
 /// Customs facilitation decisions: inspection rate, draw, priority, green channel and lane, with reasons.
 #[derive(Debug, Parser)]
-#[command(name = "greenlane", version, about, propagate_version = true)]
+#[command(name = "greenlane", version = version::text(), about, propagate_version = true)]
 pub struct Cli {
     /// Configuration file [default: ./greenlane.toml if it exists]
     #[arg(long, global = true, value_name = "FILE")]
@@ -74,6 +76,7 @@ enum Command {
     Audit(audit::Audit),
     Draw(draw::Draw),
     Relay(relay::Relay),
+    Healthcheck(healthcheck::Healthcheck),
     Completions(completions::Completions),
     Decide(Box<decide::Decide>),
     /// Show the state of a running server: registry, freshness, policies
@@ -111,6 +114,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Audit(command) => Ok(command.run(&context)),
         Command::Draw(command) => command.run(&context),
         Command::Relay(command) => command.run(&context),
+        Command::Healthcheck(command) => command.run(&context),
         Command::Completions(command) => command.run(&context),
         Command::Decide(command) => command.run(&context),
         Command::Status => status::run(&context),
