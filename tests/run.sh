@@ -136,7 +136,7 @@ doctests() {
 }
 
 end_to_end() {
-  GREENLANE_BIN=${GREENLANE_BIN:-$target/debug/greenlane} BUF=$buf timeout -k 30 "${GREENLANE_E2E_TIMEOUT:-1200}" \
+  GREENLANE_BIN=${GREENLANE_BIN:-$target/debug/greenlane} BUF=$buf NODE_MODULES=$node/node_modules timeout -k 30 "${GREENLANE_E2E_TIMEOUT:-1200}" \
     "$venv/bin/python" -m pytest tests/e2e -q -rs -p no:cacheprovider --color=no
 }
 
