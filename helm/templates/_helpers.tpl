@@ -64,8 +64,12 @@ register and the disk decide. */}}
 {{- add .Values.preStopSeconds (div (add $sum 999) 1000) (include "greenlane.flushSeconds" .) -}}
 {{- end -}}
 
+{{/* The register, twice while a fresh snapshot takes its place; what is held for terminals; and what all the rest takes. */}}
 {{- define "greenlane.memory" -}}
-{{- default (add 512 (div (mul (int64 .Values.enterprises) 400) 1048576)) (int64 .Values.memoryMiB) -}}Mi
+{{- $shipments := default dict .Values.config.shipments -}}
+{{- $bytes := add (mul (int64 .Values.enterprises) 400) (default 536870912 $shipments.max_bytes | int64)
+  (mul (default 500000 $shipments.max_containers | int64) 128) -}}
+{{- default (add 512 (div $bytes 1048576)) (int64 .Values.memoryMiB) -}}Mi
 {{- end -}}
 
 {{/* greenlane.toml: what the values say, and above it what the chart decides. */}}

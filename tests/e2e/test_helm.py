@@ -106,11 +106,21 @@ def operator_says(objects) -> str:
 
 def test_every_object_of_the_prometheus_operator_is_what_it_takes():
     objects = [each for each in render(values("postgres")) if each["apiVersion"] == MONITORING]
-    assert [each["kind"] for each in objects] == ["ServiceMonitor"]
+    monitor, rules = sorted(objects, key=lambda each: each["kind"], reverse=True)
+    assert (monitor["kind"], rules["kind"]) == ("ServiceMonitor", "PrometheusRule")
     assert operator_says(objects) == ""
+    assert rules["spec"] == yaml.safe_load((CHART / "files/alerts.yaml").read_text())
     for path, value, complaint in (("spec.selectorr", {}, "selectorr"), ("spec.endpoints", [{"port": 1}], "port"),
                                    ("spec.endpoints", [{"interval": "15q"}], "interval"), ("spec.selector", None, "selector")):
-        assert complaint in operator_says([merged(objects[0], dotted(path, value))])
+        assert complaint in operator_says([merged(monitor, dotted(path, value))])
+    rules["spec"]["groups"][0]["rules"][0]["fro"] = "5m"
+    assert "groups[0].rules[0].fro" in operator_says([rules])
+
+
+def test_grafana_gets_the_dashboard_as_it_is():
+    board = of_kind(render(values("postgres")), "ConfigMap", "dashboard")
+    assert json.loads(board["data"]["greenlane.json"]) == json.loads((CHART / "files/dashboard.json").read_text())
+    assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
 
 
 def test_the_oldest_kubernetes_is_the_one_the_chart_names():
@@ -238,17 +248,18 @@ def test_every_value_is_documented_in_the_schema_and_in_use():
         assert f".Values.{key}" in templates, key
 
 
-def test_memory_follows_the_number_of_enterprises():
+def test_memory_follows_the_number_of_enterprises_and_what_is_held_for_terminals(settings):
     def memory(name, **over):
         container = of_kind(render(values(name, **over)), "StatefulSet")["spec"]["template"]["spec"]["containers"][0]
         assert container["resources"]["limits"]["memory"] == container["resources"]["requests"]["memory"]
         assert "cpu" not in container["resources"]["limits"]
         return int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
 
-    assert memory("embedded") == 512 + 3
+    held = int(settings["shipments.max_bytes"]) + 128 * int(settings["shipments.max_containers"])
+    assert memory("nats", enterprises=10_000_000) == 512 + (10_000_000 * 400 + held) // 2**20
     # 1.1 times what a real replica took at most: 413 MiB with a million, through three fresh snapshots.
-    assert memory("nats", enterprises=1_000_000) >= 413 * 1.1
-    assert memory("nats", enterprises=10_000_000) == 512 + 3814
+    assert memory("nats", enterprises=1_000_000) >= 413 * 1.1 + held / 2**20
+    assert memory("embedded") == 512 + (10_000 * 400 + 67_108_864 + 128 * 50_000) // 2**20
     assert memory("nats", memoryMiB=9000) == 9000
 
 
