@@ -66,6 +66,7 @@ install_system_tools() (
     command -v "$command" || missing+=("$command")
   done
   compgen -G '/usr/lib/postgresql/*/bin/initdb' || missing+=(postgresql)
+  command -v ip || missing+=(iproute2)
   command -v node || missing+=(nodejs)
   command -v npm || missing+=(npm)
   python3 -c 'import ensurepip, venv' || missing+=(python3-venv)

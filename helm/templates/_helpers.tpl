@@ -104,7 +104,7 @@ register and the disk decide. */}}
 {{- if $keys }}
 [{{ $section }}]
 {{ range $key, $value := $keys -}}
-{{ $key }} = {{ if kindIs "string" $value }}{{ $value | quote }}{{ else if kindIs "bool" $value }}{{ $value }}{{ else }}{{ int64 $value }}{{ end }}
+{{ $key }} = {{ if kindIs "string" $value }}{{ $value | toJson }}{{ else if kindIs "bool" $value }}{{ $value }}{{ else }}{{ int64 $value }}{{ end }}
 {{ end -}}
 {{- end -}}
 {{- end -}}

@@ -21,6 +21,7 @@ import yaml
 from chart import (CHART, CI, MONITORING, NOBODY, Pod, Refused, configuration, dotted, merged, of_kind, pod_templates,
                    render, texts, values)
 from harness import REPO, SECRET, Server, eventually, free_ports
+from nats_servers import Servers
 from postgres_server import Postgres
 
 BINARY = os.environ.get("GREENLANE_BIN") or str(REPO / "target/debug/greenlane")
@@ -337,7 +338,7 @@ def test_names_that_objects_ask_one_another_by_are_there():
         for probe, path in (("startup", "/startupz"), ("liveness", "/livez"), ("readiness", "/readyz")):
             assert container[f"{probe}Probe"]["httpGet"] == {"path": path, "port": "http"}
         for rule in of_kind(objects, "NetworkPolicy", "replica")["spec"]["ingress"]:
-            assert rule["ports"][0]["port"] in listening and rule["from"]
+            assert {port["port"] for port in rule["ports"]} <= listening.keys() and rule["from"]
         test = of_kind(objects, "Pod")["spec"]["containers"][0]
         assert test["args"][-1] == f"{service['metadata']['name']}:{ports['http']['port']}"
         for each in objects:
@@ -400,6 +401,7 @@ def test_the_audit_log_is_deleted_before_the_volume_is_full():
 # --- pods that run --------------------------------------------------------------------------------
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a pod as a kubelet does")
+COLUMNS, ACME = "customs_code, name, credit_tier, tier_effective_from", "('1100000001', 'Acme', 'REGULAR', '2020-01-01')"
 POLICY = (REPO / "src/policy/decrees/cn-gacc-251.toml").read_text()
 
 
@@ -407,7 +409,8 @@ def cluster(folder: pathlib.Path, objects, url: str = "") -> tuple[dict, dict]:
     """The Secrets and ConfigMaps that the values name, and the chart's own."""
     subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", folder / "signing.key"], check=True)
     public = subprocess.run(["openssl", "pkey", "-in", folder / "signing.key", "-pubout"], check=True, capture_output=True)
-    secrets = {"greenlane-draw": {"master-secret": SECRET}, "greenlane-store": {"url": url}, "greenlane-owner": {"address": url},
+    secrets = {"greenlane-draw": {"master-secret": SECRET}, "greenlane-store": {"url": url}, "greenlane-nats": {"url": url},
+               "greenlane-owner": {"url": url, "address": url},
                "greenlane-signing": {"signing.key": (folder / "signing.key").read_text(), "signing.pub": public.stdout.decode()}}
     return secrets, {of_kind(objects, "ConfigMap", "replica")["metadata"]["name"]:
                      of_kind(objects, "ConfigMap", "replica")["data"], "greenlane-policies": {"cn-gacc-251.toml": POLICY}}
@@ -469,8 +472,7 @@ def test_the_postgresql_pods_migrate_and_serve_with_secrets_by_reference(tmp_pat
         made = Pod(tmp_path / "migrate", migration, *cluster(tmp_path, objects, postgres.url), BINARY).run()
         assert made.returncode == 0, made.stderr
         with postgres.connect() as sql:
-            sql.execute("INSERT INTO enterprise (customs_code, name, credit_tier, tier_effective_from) VALUES "
-                        "('1100000001', 'Acme', 'REGULAR', '2020-01-01')")
+            sql.execute(f"INSERT INTO enterprise ({COLUMNS}) VALUES {ACME}")
         pod, address = started(tmp_path, objects, postgres.url)
         with pod:
             eventually(lambda: probe(address, "/readyz") == 200, 20, f"ready\n{pod.log.read_text()}")
@@ -478,6 +480,26 @@ def test_the_postgresql_pods_migrate_and_serve_with_secrets_by_reference(tmp_pat
         trim = of_kind(objects, "CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         trimmed = Pod(tmp_path / "trim", trim, *cluster(tmp_path, objects, postgres.url), BINARY).run()
         assert trimmed.returncode == 0 and "trimmed" in trimmed.stdout, trimmed.stderr
+
+
+@as_root
+def test_the_nats_pods_feed_and_follow_it(tmp_path):
+    over = {"store__tlsSecret": "", "store__credentialsSecret": {"name": ""}, "config__drain__propagation": "50ms"}
+    objects = render(values("nats", **over))
+    with Postgres() as postgres, Servers(tmp_path / "nats") as nats:
+        migration = of_kind(objects, "Job")["spec"]["template"]["spec"]
+        secrets, config_maps = cluster(tmp_path, objects, postgres.url)
+        assert Pod(tmp_path / "migrate", migration, secrets, config_maps, BINARY).run().returncode == 0
+        with postgres.connect() as sql:
+            sql.execute(f"INSERT INTO enterprise ({COLUMNS}) VALUES {ACME}")
+        secrets["greenlane-nats"] = {"url": nats.url}
+        feeding = of_kind(objects, "Deployment")["spec"]["template"]["spec"]
+        with Pod(tmp_path / "relay", feeding, secrets, config_maps, BINARY) as relay:
+            pod, address = started(tmp_path, objects, nats.url)
+            with pod:
+                eventually(lambda: probe(address, "/readyz") == 200, 30, f"ready\n{relay.log.read_text()}{pod.log.read_text()}")
+                stopped(pod)
+            stopped(relay)
 
 
 @as_root
@@ -492,7 +514,6 @@ def test_the_test_pod_tells_a_ready_replica_from_one_that_is_not(tmp_path):
         asked = pod.run()
         assert asked.returncode == 1 and "503 not ready" in asked.stderr, asked
         with server.sql() as sql:
-            sql.execute("INSERT INTO enterprise (customs_code, name, credit_tier, tier_effective_from) VALUES "
-                        "('1100000001', 'Acme', 'REGULAR', '2020-01-01')")
+            sql.execute(f"INSERT INTO enterprise ({COLUMNS}) VALUES {ACME}")
         server.wait_ready()
         assert pod.run().returncode == 0
