@@ -163,8 +163,10 @@ def test_every_setting_named_in_the_chart_is_one_of_the_programs(name, settings)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_command_of_a_pod_is_one_of_the_programs(name):
-    for each, _, spec in pod_templates(render(values(name))):
+@pytest.mark.parametrize("accept", [False, True])
+def test_every_command_of_a_pod_is_one_of_the_programs(name, accept):
+    for each, _, spec in pod_templates(render(values(name, store__acceptDrift=accept))):
+        assert ("--accept-drift" in spec["containers"][0]["args"]) == (accept and each["kind"] in ("StatefulSet", "Deployment"))
         command, *arguments = spec["containers"][0]["args"]
         told = subprocess.run([BINARY, command, "--help"], capture_output=True, text=True, timeout=30)
         assert told.returncode == 0, told.stderr
