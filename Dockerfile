@@ -16,7 +16,7 @@ ENV GREENLANE_COMMIT=$COMMIT SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH \
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/build=."
 RUN test -n "$SOURCE_DATE_EPOCH" || unset SOURCE_DATE_EPOCH; \
     cargo build --locked --release --bin greenlane --target x86_64-unknown-linux-gnu \
-    && cargo cyclonedx --format json --describe binaries --target x86_64-unknown-linux-gnu \
+    && cargo cyclonedx --format json --spec-version 1.5 --describe binaries --target x86_64-unknown-linux-gnu \
     && mkdir -p /image/usr/local/bin /image/usr/share/greenlane /image/etc/ssl/certs /image/var/lib/greenlane /image/tmp \
     && cp target/x86_64-unknown-linux-gnu/release/greenlane /image/usr/local/bin/ \
     && cp ./*.cdx.json LICENSE /image/usr/share/greenlane/ \
