@@ -1,6 +1,6 @@
-//! Compiles the wire contract; needs no protoc on the machine.
+//! Compiles the wire contract, and stamps the program with its commit; needs neither protoc nor git on the machine.
 
-use std::{error::Error, fs, path::PathBuf};
+use std::{env, error::Error, fs, path::PathBuf, process::Command};
 
 use prost::Message as _;
 
@@ -14,9 +14,10 @@ const FILES: [&str; 6] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
+    stamp();
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;
-    let folder = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    let folder = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     // What reflection serves and what JSON is read by.
     fs::write(folder.join("greenlane.descriptors"), descriptors.encode_to_vec())?;
     // Messages and clients.
@@ -48,4 +49,35 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     servers.compile_fds(descriptors)?;
     Ok(())
+}
+
+/// What `greenlane --version` tells of the source: its commit and that commit's instant, so that the same source gives the
+/// same program. `GREENLANE_COMMIT` and `SOURCE_DATE_EPOCH` stand above git, for builds that have no repository.
+fn stamp() {
+    println!("cargo:rerun-if-env-changed=GREENLANE_COMMIT");
+    println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    let given = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    // A source that was unpacked inside another repository is not of its commit.
+    let is_repository = git(&["rev-parse", "--show-prefix"]).is_some_and(|prefix| prefix.is_empty());
+    let of_git = |arguments: &[&str]| is_repository.then(|| git(arguments)).flatten();
+    if let Some(log) = of_git(&["rev-parse", "--git-path", "logs/HEAD"]) {
+        // Written whenever HEAD moves; where there is none, looked for at every build.
+        println!("cargo:rerun-if-changed={log}");
+    }
+    let commit = given("GREENLANE_COMMIT").or_else(|| of_git(&["rev-parse", "HEAD"]));
+    let built_at = given("SOURCE_DATE_EPOCH").or_else(|| of_git(&["log", "-1", "--format=%ct"]));
+    if let Some(commit) = commit {
+        let short = commit.get(..12).unwrap_or(&commit);
+        println!("cargo:rustc-env=GREENLANE_COMMIT={short}");
+    }
+    if let Some(built_at) = built_at {
+        println!("cargo:rustc-env=GREENLANE_BUILT_AT={built_at}");
+    }
+}
+
+/// What git answers, if it is there and answers at all.
+fn git(arguments: &[&str]) -> Option<String> {
+    let answer = Command::new("git").args(arguments).output().ok()?;
+    let text = String::from_utf8(answer.stdout).ok()?;
+    answer.status.success().then(|| text.trim().to_owned())
 }

@@ -62,10 +62,11 @@ once() {
 # The tests start servers of their own: the packages shall neither make a database cluster nor start anything.
 install_system_tools() (
   missing=() sudo=()
-  for command in sqlite3 valgrind openssl faketime pgbouncer; do
+  for command in sqlite3 valgrind openssl faketime pgbouncer prometheus; do
     command -v "$command" || missing+=("$command")
   done
   compgen -G '/usr/lib/postgresql/*/bin/initdb' || missing+=(postgresql)
+  command -v ip || missing+=(iproute2)
   command -v node || missing+=(nodejs)
   command -v npm || missing+=(npm)
   python3 -c 'import ensurepip, venv' || missing+=(python3-venv)
@@ -136,7 +137,7 @@ doctests() {
 }
 
 end_to_end() {
-  GREENLANE_BIN=${GREENLANE_BIN:-$target/debug/greenlane} BUF=$buf timeout -k 30 "${GREENLANE_E2E_TIMEOUT:-1200}" \
+  GREENLANE_BIN=${GREENLANE_BIN:-$target/debug/greenlane} BUF=$buf NODE_MODULES=$node/node_modules timeout -k 30 "${GREENLANE_E2E_TIMEOUT:-1200}" \
     "$venv/bin/python" -m pytest tests/e2e -q -rs -p no:cacheprovider --color=no
 }
 

@@ -382,12 +382,14 @@ fn outcome(
     Ok(())
 }
 
-/// Completes on SIGTERM or SIGINT.
-pub async fn stop_signal() -> io::Result<()> {
+/// Completes on SIGTERM or SIGINT; none is missed from the call on, whenever the future is first looked at. Before it, and
+/// for the first process of a container for ever, a signal does what the system makes of it.
+pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => info!("SIGTERM"),
-        _ = interrupt.recv() => info!("SIGINT"),
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM"),
+            _ = interrupt.recv() => info!("SIGINT"),
+        }
+    })
 }

@@ -3,13 +3,14 @@
 use std::{
     fs,
     io::Write as _,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 
 use super::settings::Settings;
+use crate::audit::signing::open_to_others;
 
 /// The file in the data folder that holds a secret made by `--generate-secret`.
 const FILE: &str = "draw.secret";
@@ -38,12 +39,12 @@ pub fn master_secret(settings: &Settings, generate: bool) -> anyhow::Result<Stri
 
 fn read(file: &Path) -> anyhow::Result<String> {
     let metadata = fs::metadata(file).with_context(|| file.display().to_string())?;
-    let mode = metadata.permissions().mode() & 0o777;
-    ensure!(
-        mode.trailing_zeros() >= 6,
-        "{}: mode {mode:04o} lets others read the secret; set it to 0600",
-        file.display()
-    );
+    if let Some(mode) = open_to_others(&metadata) {
+        bail!(
+            "{}: mode {mode:04o} lets others read the secret; set it to 0600",
+            file.display()
+        );
+    }
     fs::read_to_string(file).with_context(|| file.display().to_string())
 }
 

@@ -43,8 +43,12 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
             let failed = showed.is_err();
             // The receiver is read below, after the service has stopped.
             drop(shown.send(showed));
-            if !failed && let Err(error) = app::stop_signal().await {
-                tracing::error!(%error, "signals cannot be received: stopping");
+            if failed {
+                return;
+            }
+            match app::stop_signal() {
+                Ok(stopped) => stopped.await,
+                Err(error) => tracing::error!(%error, "signals cannot be received: stopping"),
             }
         };
         Box::pin(app.run_until(stop)).await?;

@@ -9,6 +9,7 @@ mod decision;
 mod demo;
 mod draw;
 mod enterprise;
+mod healthcheck;
 mod keys;
 mod migrate;
 mod order;
@@ -21,6 +22,7 @@ mod serve;
 mod shipment;
 mod snapshot;
 mod status;
+mod version;
 mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -31,7 +33,7 @@ use crate::app::settings::{self, Loaded, Settings};
 
 /// Customs facilitation decisions: inspection rate, draw, priority, green channel and lane, with reasons.
 #[derive(Debug, Parser)]
-#[command(name = "greenlane", version, about, propagate_version = true)]
+#[command(name = "greenlane", version = version::text(), about, propagate_version = true)]
 pub struct Cli {
     /// Configuration file [default: ./greenlane.toml if it exists]
     #[arg(long, global = true, value_name = "FILE")]
@@ -78,6 +80,7 @@ enum Command {
     Audit(audit::Audit),
     Draw(draw::Draw),
     Relay(relay::Relay),
+    Healthcheck(healthcheck::Healthcheck),
     Completions(completions::Completions),
     Decide(Box<decide::Decide>),
     Priority(priority::Priority),
@@ -117,6 +120,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Audit(command) => Ok(command.run(&context)),
         Command::Draw(command) => command.run(&context),
         Command::Relay(command) => command.run(&context),
+        Command::Healthcheck(command) => command.run(&context),
         Command::Completions(command) => command.run(&context),
         Command::Decide(command) => command.run(&context),
         Command::Priority(command) => command.run(&context),

@@ -32,15 +32,9 @@ impl Relay {
             .enable_all()
             .build()?;
         runtime.block_on(async {
+            let stopped = app::stop_signal()?;
             let relay = relay::Relay::build(&settings, &to, accept_drift)?;
-            let stopped = app::stop_signal();
-            relay
-                .run_until(async {
-                    if let Err(error) = stopped.await {
-                        tracing::error!(%error, "signals cannot be received: stopping");
-                    }
-                })
-                .await
+            relay.run_until(stopped).await
         })?;
         Ok(ExitCode::SUCCESS)
     }

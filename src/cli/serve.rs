@@ -37,14 +37,9 @@ impl Serve {
             .enable_all()
             .build()?;
         runtime.block_on(async {
+            let stopped = app::stop_signal()?;
             let app = App::build(settings, &master_secret, self.accept_drift).await?;
-            let stopped = app::stop_signal();
-            Box::pin(app.run_until(async {
-                if let Err(error) = stopped.await {
-                    tracing::error!(%error, "signals cannot be received: stopping");
-                }
-            }))
-            .await
+            Box::pin(app.run_until(stopped)).await
         })?;
         Ok(ExitCode::SUCCESS)
     }

@@ -100,6 +100,20 @@ pub struct RegistryReading {
     pub quarantined: u64,
 }
 
+/// Values of labels whose series are there, at 0, from the start: one that begins at 1 with its first event has not risen, as
+/// far as Prometheus can tell, and no alert would come of it.
+const ENTITIES: [&str; 5] = [
+    "enterprise",
+    "scheduled_tier",
+    "recognised_operator",
+    "mutual_recognition",
+    "control_order",
+];
+const ERRORS: [&str; 5] = ["unavailable", "corrupt", "unsupported", "snapshot_file", "audit"];
+const RESYNCS: [&str; 7] = ["first", "epoch", "fork", "gap", "bulk", "mismatch", "refused"];
+const REFUSALS: [&str; 4] = ["drift", "torn", "older", "foreign"];
+const COMMITMENT_ERRORS: [&str; 3] = ["unavailable", "corrupt", "unsupported"];
+
 const STATES: [&str; 4] = ["loading", "live", "stale", "expired"];
 
 impl Default for Metrics {
@@ -186,6 +200,7 @@ impl Default for Metrics {
             shipments: shipments::Shipments::new(&mut registry),
             registry: Mutex::new(registry),
         }
+        .begun()
     }
 }
 
@@ -196,6 +211,26 @@ fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, 
 }
 
 impl Metrics {
+    /// Every series of the counters above.
+    fn begun(self) -> Self {
+        for entity in ENTITIES {
+            self.changed(entity, 0);
+        }
+        for cause in RESYNCS {
+            drop(self.resyncs.get_or_create(&CauseLabel { cause }));
+        }
+        for cause in REFUSALS {
+            drop(self.refusals.get_or_create(&CauseLabel { cause }));
+        }
+        for kind in ERRORS {
+            drop(self.errors.get_or_create(&KindLabel { kind }));
+        }
+        for kind in COMMITMENT_ERRORS {
+            drop(self.commitment_errors.get_or_create(&KindLabel { kind }));
+        }
+        self
+    }
+
     /// Everything in `OpenMetrics` text.
     pub fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
@@ -293,6 +328,16 @@ mod tests {
     #[test]
     fn what_happened_is_told_by_name_and_label() {
         let metrics = Metrics::default();
+        let begun = metrics.text().expect("text");
+        for line in [
+            "greenlane_upstream_changes_total{entity=\"control_order\"} 0",
+            "greenlane_upstream_errors_total{kind=\"unavailable\"} 0",
+            "greenlane_upstream_resyncs_total{cause=\"fork\"} 0",
+            "greenlane_upstream_refusals_total{cause=\"drift\"} 0",
+            "greenlane_draw_commitment_errors_total{kind=\"corrupt\"} 0",
+        ] {
+            assert!(begun.lines().any(|own| own == line), "{line}\n{begun}");
+        }
         metrics.changed("enterprise", 3);
         metrics.propagated(Duration::from_millis(7));
         metrics.refused("drift");

@@ -1,0 +1,213 @@
+{{/* Names. Of two objects of one kind each has a suffix, so that no release's name makes it meet another's. */}}
+{{- define "greenlane.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- $whole := default (ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name)) .Values.fullnameOverride -}}
+{{- if gt (len $whole) 40 -}}
+{{- printf "%s-%s" ($whole | trunc 31 | trimSuffix "-") (sha256sum $whole | trunc 8) -}}
+{{- else -}}
+{{- $whole -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "greenlane.serviceAccountName" -}}
+{{- default (ternary (include "greenlane.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
+{{- end -}}
+
+{{/* What selects the pods of a component: (list . "replica"). Never changes, for selectors cannot. */}}
+{{- define "greenlane.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: {{ default $root.Chart.Name $root.Values.nameOverride | quote }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
+app.kubernetes.io/component: {{ index . 1 | quote }}
+{{- end -}}
+
+{{- define "greenlane.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "greenlane.selector" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | quote }}
+{{- end -}}
+
+{{- define "greenlane.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ default $.Chart.AppVersion .tag }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A duration of greenlane.toml, such as 1m30s, in milliseconds. */}}
+{{- define "greenlane.milliseconds" -}}
+{{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 -}}
+{{- $sum := 0 -}}
+{{- range regexFindAll "[0-9]+[a-z]+" . -1 -}}
+{{- $sum = add $sum (mul (regexFind "^[0-9]+" . | int64) (get $units (regexFind "[a-z]+$" .) | int64)) -}}
+{{- end -}}
+{{- $sum -}}
+{{- end -}}
+
+{{/* Seconds to the end after what is bounded by settings: audit log and snapshot file are written, which the size of the
+register and the disk decide. */}}
+{{- define "greenlane.flushSeconds" -}}
+{{- add 30 (div (int64 .Values.enterprises) 250000) -}}
+{{- end -}}
+
+{{/* Seconds that a replica may take to stop: every step of the drain, and some more. */}}
+{{- define "greenlane.graceSeconds" -}}
+{{- $sum := 0 -}}
+{{- range .Values.config.drain -}}
+{{- $sum = add $sum (include "greenlane.milliseconds" . | int64) -}}
+{{- end -}}
+{{- add .Values.preStopSeconds (div (add $sum 999) 1000) (include "greenlane.flushSeconds" .) -}}
+{{- end -}}
+
+{{/* The register, twice while a fresh snapshot takes its place; what is held for terminals; and what all the rest takes. */}}
+{{- define "greenlane.memory" -}}
+{{- $shipments := default dict .Values.config.shipments -}}
+{{- $bytes := add (mul (int64 .Values.enterprises) 400) (default 536870912 $shipments.max_bytes | int64)
+  (mul (default 500000 $shipments.max_containers | int64) 128) -}}
+{{- default (add 512 (div $bytes 1048576)) (int64 .Values.memoryMiB) -}}Mi
+{{- end -}}
+
+{{/* greenlane.toml: what the values say, and above it what the chart decides. */}}
+{{- define "greenlane.toml" -}}
+{{- $own := dict
+  "server" (dict "grpc_addr" (printf "%s:50051" .Values.listen) "http_addr" (printf "%s:8080" .Values.listen)
+    "data_dir" "/var/lib/greenlane" "workers" .Values.cores "allow_anonymous_remote" .Values.anonymous)
+  "draw" (dict "master_secret_file" "/etc/greenlane/draw.secret")
+  "upstream" dict "audit" dict "policy" dict -}}
+{{- if .Values.audit.signingSecret -}}
+{{- $_ := set $own.audit "signing_key_file" "/etc/greenlane/signing.key" -}}
+{{- end -}}
+{{- if not (hasKey (default dict .Values.config.audit) "max_bytes") -}}
+{{- $_ := set $own.audit "max_bytes" (div (mul (int64 .Values.volume.gibibytes) 1073741824 6) 10) -}}
+{{- end -}}
+{{- if .Values.policies.configMap -}}
+{{- $_ := set $own.policy "directory" "/etc/greenlane-policies" -}}
+{{- end -}}
+{{- if ne .Values.store.kind "embedded" -}}
+{{- if .Values.store.tlsSecret -}}
+{{- range $file, $key := .Values.store.tlsKeys -}}
+{{- if $key -}}
+{{- $_ := set $own.upstream (printf "tls_%s_file" $file) (printf "/etc/greenlane/store-tls/%s" $file) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.store.credentialsSecret.name -}}
+{{- $_ := set $own.upstream "credentials_file" "/etc/greenlane/nats.creds" -}}
+{{- end -}}
+{{- end -}}
+{{- range $section, $keys := mergeOverwrite (deepCopy .Values.config) $own -}}
+{{- if $keys }}
+[{{ $section }}]
+{{ range $key, $value := $keys -}}
+{{ $key }} = {{ if kindIs "string" $value }}{{ $value | toJson }}{{ else if kindIs "bool" $value }}{{ $value }}{{ else }}{{ int64 $value }}{{ end }}
+{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Of every pod: nobody's user, who owns the volume and reads secrets by the group. */}}
+{{- define "greenlane.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+# Never again after the first time: it would let the group read the keys on the volume, which the program refuses.
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "greenlane.containerSecurity" -}}
+allowPrivilegeEscalation: false
+privileged: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* What every pod says about itself. */}}
+{{- define "greenlane.pod" -}}
+serviceAccountName: {{ include "greenlane.serviceAccountName" . }}
+automountServiceAccountToken: false
+# A service named greenlane would put GREENLANE_PORT into the environment.
+enableServiceLinks: false
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  {{- include "greenlane.podSecurity" . | nindent 2 }}
+{{- end -}}
+
+{{/* Pods of a component on different zones and hosts: (list . "replica"). */}}
+{{- define "greenlane.spread" -}}
+{{- $root := index . 0 -}}
+{{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+- maxSkew: 1
+  topologyKey: {{ . }}
+  whenUnsatisfiable: {{ $root.Values.topologySpread }}
+  labelSelector:
+    matchLabels:
+      {{- include "greenlane.selector" $ | nindent 6 }}
+{{- end }}
+{{- end -}}
+
+{{/* Files of the store's TLS and credentials, as sources of a projected volume. */}}
+{{- define "greenlane.storeFiles" -}}
+{{- if ne .Values.store.kind "embedded" }}
+{{- with .Values.store.tlsSecret }}
+- secret:
+    name: {{ . }}
+    items:
+      {{- range $file, $key := $.Values.store.tlsKeys }}
+      {{- if $key }}
+      - key: {{ $key }}
+        path: store-tls/{{ $file }}
+      {{- end }}
+      {{- end }}
+{{- end }}
+{{- with .Values.store.credentialsSecret }}
+{{- if .name }}
+- secret:
+    name: {{ .name }}
+    items:
+      - key: {{ .key }}
+        path: nats.creds
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* A variable whose value is in a Secret: (list "NAME" reference). */}}
+{{- define "greenlane.secretVariable" -}}
+- name: {{ index . 0 }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ (index . 1).name }}
+      key: {{ (index . 1).key }}
+{{- end -}}
+
+{{/* A volume for what a library needs to put aside. */}}
+{{- define "greenlane.tmp" -}}
+- name: tmp
+  emptyDir:
+    sizeLimit: 256Mi
+{{- end -}}
