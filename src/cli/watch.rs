@@ -86,12 +86,12 @@ impl Shown {
 async fn show(context: &Context, keys: &[String], shown: &mut Shown) -> anyhow::Result<()> {
     let (told, mut words) = mpsc::channel(WAITING);
     let mut following = pin!(Follower::new(keys, told).run(context));
-    let mut stop = pin!(app::stop_signal());
+    let mut stop = pin!(app::stop_signal()?);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let done = tokio::select! {
-            stopped = &mut stop => return Ok(stopped?),
+            () = &mut stop => return Ok(()),
             Some(word) = words.recv() => shown.word(word),
             _ = ticks.tick() => shown.tick(),
             refused = &mut following => return Err(refused),
