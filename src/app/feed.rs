@@ -104,14 +104,14 @@ impl Feed {
     }
 
     /// Takes the first catch-up with the store whatever the drift.
-    pub(super) fn accepting_drift(mut self) -> Self {
-        self.settings.accept_drift = true;
+    pub(super) fn accepting_drift(mut self, accept: bool) -> Self {
+        self.settings.accept_drift = accept;
         self
     }
 
     /// Tells of changes of control orders.
-    pub(super) fn telling_orders(mut self, listener: OrderListener) -> Self {
-        self.orders = Some(listener);
+    pub(super) fn telling_orders(mut self, listener: Option<OrderListener>) -> Self {
+        self.orders = listener;
         self
     }
 

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod draws;
 pub mod feed;
 pub mod health;
+mod parts;
 pub mod policies;
 pub mod probes;
 pub mod relay;
@@ -34,8 +35,9 @@ use tokio::{
 use tracing::{error, info};
 
 use self::{
-    audit::Proof, draws::Committer, feed::Feed, health::Health, policies::Reloader, probes::PriorityRoute,
-    server::Server, services::Services, settings::Settings, shipments::Terminals, shipping::Shipping,
+    audit::Proof, draws::Committer, feed::Feed, health::Health, parts::Parts, policies::Reloader,
+    probes::PriorityRoute, server::Server, services::Services, settings::Settings, shipments::Terminals,
+    shipping::Shipping,
 };
 use crate::{
     audit::{
@@ -143,13 +145,13 @@ impl App {
                 feed: Arc::clone(&status),
             },
             audit: AuditRpc {
-                rates: Arc::clone(&rates),
                 log: proof.log.clone(),
                 directory: proof.log.as_ref().map(|_| audit::directory(settings)),
-                facilitation: Arc::clone(&facilitation),
                 commitments: committer.commitments.clone(),
                 decisions: shipping.decisions.clone(),
                 shipments: Arc::clone(&terminals.shipments),
+                facilitation: Arc::clone(&facilitation),
+                rates: Arc::clone(&rates),
             },
             priority: priority.clone(),
             health: health_service,
@@ -166,7 +168,19 @@ impl App {
                 proof.log.clone(),
             ))
         });
-        let (log, changes) = (proof.log.clone(), terminals.listener());
+        let policies_in_force = Arc::clone(&facilitation);
+        let policy_digest = move || policies::digest_in_force(&policies_in_force.policies());
+        let feed = Feed::new(
+            settings,
+            source,
+            registry,
+            status,
+            Arc::clone(&metrics),
+            policy_digest,
+        )
+        .telling_changes(terminals.listener())
+        .telling_orders(proof.log.clone().map(audit::logged_orders))
+        .accepting_drift(accept_drift);
         Ok(Self {
             server,
             proof,
@@ -175,22 +189,7 @@ impl App {
             committer,
             probes: probes::bind(settings.server.http_addr)?,
             priority,
-            feed: {
-                let facilitation = Arc::clone(&facilitation);
-                let policy_digest = move || policies::digest_in_force(&facilitation.policies());
-                let metrics = Arc::clone(&metrics);
-                let feed = Feed::new(settings, source, registry, status, metrics, policy_digest);
-                let feed = feed.telling_changes(changes);
-                let feed = match log {
-                    Some(log) => feed.telling_orders(audit::logged_orders(log)),
-                    None => feed,
-                };
-                if accept_drift {
-                    feed.accepting_drift()
-                } else {
-                    feed
-                }
-            },
+            feed,
             metrics,
             rates,
             health,
@@ -231,91 +230,46 @@ impl App {
             propagation,
         } = self;
         info!(grpc = %server.local_address()?, http = %probes.local_addr()?, "listening");
-        let mut parts = JoinSet::new();
-        let rest = || stops.rest.subscribe();
-        let mut part =
-            |name: &'static str, run: std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>| {
-                parts.spawn(async move { (name, run.await) });
-            };
-        part("http", {
-            let (listener, stop) = (tokio::net::TcpListener::from_std(probes)?, rest());
-            let told = probes::Told {
-                health: Arc::clone(&health),
-                metrics,
-                rates,
-                priority: Arc::new(PriorityRoute::new(priority)),
-            };
-            Box::pin(async move { Ok(probes::run(listener, told, stop).await?) })
+        let mut parts = Parts::new(stops.rest.subscribe());
+        let (listener, stop_http) = (tokio::net::TcpListener::from_std(probes)?, parts.stop());
+        let told = probes::Told {
+            health: Arc::clone(&health),
+            metrics,
+            rates,
+            priority: Arc::new(PriorityRoute::new(priority)),
+        };
+        parts.add("http", async move {
+            Ok(probes::run(listener, told, stop_http).await?)
         });
-        part("health", {
-            let (health, stop) = (Arc::clone(&health), rest());
-            Box::pin(async move {
-                health.run(reporter, stop).await;
-                Ok(())
-            })
+        parts.add_endless("health", {
+            let (health, stop) = (Arc::clone(&health), parts.stop());
+            async move { health.run(reporter, stop).await }
         });
         if let Some(reloader) = reloader {
-            let stop = rest();
-            part(
-                "policies",
-                Box::pin(async move {
-                    reloader.run(stop).await;
-                    Ok(())
-                }),
-            );
+            parts.add_endless("policies", reloader.run(parts.stop()));
         }
         if let Some(shipper) = shipping.shipper {
-            let stop = rest();
-            part(
-                "shipping",
-                Box::pin(feed::on_own_thread("shipping", move || shipper.run(stop))?),
-            );
+            parts.add_thread("shipping", |stop| shipper.run(stop))?;
         }
-        part(
-            "audit",
-            Box::pin(feed::on_own_thread("audit", {
-                let stop = rest();
-                let shipped_to = shipping.shipped_to;
-                move || proof.run(shipped_to, stop)
-            })?),
-        );
+        parts.add_thread("audit", |stop| proof.run(shipping.shipped_to, stop))?;
         let Terminals {
             shipments,
             keeper,
             saving,
         } = terminals;
-        part(
-            "shipments",
-            Box::pin(feed::on_own_thread("shipments", {
-                let stop = rest();
-                move || keeper.run(stop)
-            })?),
-        );
-        part(
-            "saving",
-            Box::pin(feed::on_own_thread("saving", {
-                let stop = rest();
-                move || saving.run(stop)
-            })?),
-        );
-        part("upstream", Box::pin(feed.run(rest())?));
+        parts.add_thread("shipments", |stop| keeper.run(stop))?;
+        parts.add_thread("saving", |stop| saving.run(stop))?;
+        parts.add("upstream", feed.run(parts.stop())?);
         // The registry loads meanwhile.
         committer.first().await;
-        part("draws", {
-            let stop = rest();
-            Box::pin(async move {
-                committer.run(stop).await;
-                Ok(())
-            })
-        });
-        part("grpc", {
-            let drain = stops.drain.subscribe();
-            Box::pin(async move { Ok(server.run(drain).await?) })
-        });
+        let stop_draws = parts.stop();
+        parts.add_endless("draws", async move { committer.run(stop_draws).await });
+        let drain = stops.drain.subscribe();
+        parts.add("grpc", async move { Ok(server.run(drain).await?) });
 
         let ended = tokio::select! {
             () = stop => None,
-            ended = parts.join_next() => ended,
+            ended = parts.first_end() => Some(ended),
         };
         if ended.is_none() {
             info!("draining");
@@ -325,15 +279,14 @@ impl App {
         }
         stops.drain.send_replace(true);
         shipments.end_watches();
-        let mut result = ended.map_or(Ok(()), |ended| outcome(ended, true));
-        while !parts.is_empty() {
-            // The gRPC part ends when its calls have; then everything else may.
-            let Some(ended) = parts.join_next().await else {
-                break;
-            };
-            result = result.and(outcome(ended, false));
-            stops.rest.send_replace(true);
-        }
+        // The gRPC part ends when its calls have; then everything else may.
+        let result = ended.unwrap_or(Ok(())).and(
+            parts
+                .every_end(|| {
+                    stops.rest.send_replace(true);
+                })
+                .await,
+        );
         info!("stopped");
         result
     }
@@ -366,20 +319,6 @@ fn committer(
         clock: Box::new(Timestamp::now),
         said: BTreeMap::new(),
     })
-}
-
-/// What the end of a part means: none may end by itself.
-fn outcome(
-    ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>,
-    unasked: bool,
-) -> anyhow::Result<()> {
-    let (name, result) = ended.context("a part of the service panicked")?;
-    if let Err(problem) = &result {
-        error!(part = name, %problem, "a part of the service failed");
-    }
-    result.with_context(|| name)?;
-    anyhow::ensure!(!unasked, "{name} ended by itself");
-    Ok(())
 }
 
 /// Completes on SIGTERM or SIGINT; none is missed from the call on, whenever the future is first looked at. Before it, and

@@ -189,7 +189,7 @@ impl Keeper {
                 due.add(self.shipments.index.tied(tie));
             }
             for (id, order) in touched.orders {
-                self.put_order(&id, order, now.timestamp, &mut due);
+                self.put_order(&id, order.as_ref(), now.timestamp, &mut due);
             }
         }
         while self.agenda.first().is_some_and(|(at, _)| *at <= now.timestamp) {
@@ -241,8 +241,8 @@ impl Keeper {
         }
     }
 
-    fn put_order(&mut self, id: &str, order: Option<Arc<ControlOrder>>, now: Timestamp, due: &mut Due) {
-        let former = match &order {
+    fn put_order(&mut self, id: &str, order: Option<&Arc<ControlOrder>>, now: Timestamp, due: &mut Due) {
+        let former = match order {
             Some(order) => {
                 plan(&mut self.agenda, order, now);
                 self.concerned(order, due);

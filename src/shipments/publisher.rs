@@ -146,7 +146,9 @@ impl Publisher {
         publishing.everything_at = publishing.count;
         let watches: Vec<_> = publishing.watches.values().cloned().collect();
         drop(publishing);
-        watches.iter().for_each(|own| own.tell_everything());
+        for own in watches {
+            own.tell_everything();
+        }
     }
 
     /// The count at the last change of everything.

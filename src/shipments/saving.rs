@@ -123,7 +123,9 @@ async fn follow(shipments: &Arc<Shipments>, mut feed: ShipmentFeed) {
     loop {
         match feed.next().await {
             Ok(changed) => {
-                changed.iter().for_each(|stored| shipments.absorb(stored));
+                for stored in &changed {
+                    shipments.absorb(stored);
+                }
                 if changed.is_empty() {
                     shipments.set_ready();
                 }
@@ -161,7 +163,9 @@ async fn answer(shipments: &Arc<Shipments>, mut store: ShipmentStore, mut lookup
         }
         let found = ask(&mut store, &declarations, &containers).await;
         if let Ok(found) = &found {
-            found.iter().for_each(|stored| shipments.absorb(stored));
+            for stored in found {
+                shipments.absorb(stored);
+            }
         }
         for Lookup { keys, reply } in questions.drain(..) {
             let answered = match &found {
@@ -314,9 +318,9 @@ impl Saver {
             }
         }
         // Another replica was first.
-        stand
-            .iter()
-            .for_each(|stored| self.shipments.absorb_conflict(stored));
+        for stored in &stand {
+            self.shipments.absorb_conflict(stored);
+        }
         Ok(batch.len() == BATCH || !stand.is_empty())
     }
 
@@ -351,14 +355,20 @@ impl Saver {
         let facilitation = Arc::clone(&self.shipments.facilitation);
         let mut reading = match Reading::after(&log.directory, from) {
             Ok(reading) => reading,
-            Err(problem) => return Ok(unreadable(&problem)),
+            Err(problem) => {
+                unreadable(&problem);
+                return Ok(());
+            }
         };
         let mut decisions = 0;
         loop {
             let logged = match reading.next(&facilitation) {
                 Ok(Some(logged)) => logged,
                 Ok(None) => break,
-                Err(problem) => return Ok(unreadable(&problem)),
+                Err(problem) => {
+                    unreadable(&problem);
+                    break;
+                }
             };
             decisions += self.shipments.take_logged(logged.decisions);
             for (number, inspected) in logged.inspections {

@@ -135,9 +135,8 @@ impl Inspection {
     /// Whether it lets the shipment go. An inspection of documents alone does not stand for the goods that a draw or an order
     /// wants opened.
     fn clears(&self) -> bool {
-        !self.is_void
-            && !self.inspected.discrepancy_found
-            && !(self.inspected.documents_only && self.lane == Lane::Red)
+        let is_short = self.inspected.documents_only && self.lane == Lane::Red;
+        !(self.is_void || self.inspected.discrepancy_found || is_short)
     }
 
     /// Whether it still answers what is asked now: neither a stricter lane nor an order that it did not know.
@@ -290,8 +289,10 @@ impl Shipment {
         };
         let same_decision = order(&ours) == order(stored);
         let (own, other) = (later.state.inspection.take(), earlier.state.inspection.clone());
-        let by_time = |inspection: &Box<Inspection>| (inspection.inspected.inspected_at, inspection.is_void);
-        let inspection = own.into_iter().chain(other).max_by_key(by_time);
+        let inspection = own
+            .into_iter()
+            .chain(other)
+            .max_by_key(|own| (own.inspected.inspected_at, own.is_void));
         let (outlook, evaluated) =
             if same_decision && later.state.evaluated.is_before(earlier.state.evaluated) {
                 (earlier.state.outlook.clone(), earlier.state.evaluated)
