@@ -37,14 +37,14 @@ const SELECT: &str =
 /// shipments take the lock first: what it sees stays as it is.
 const PUT: &str = "
     WITH put AS (
-      SELECT * FROM unnest($1, $2, $3, $4, $5, $6) WITH ORDINALITY
-                 AS put(declaration_number, base, container_numbers, revision, decided_at, entry, place)),
-    stands AS (
-      SELECT shipment.* FROM put JOIN shipment USING (declaration_number)),
+      SELECT put.*, stands.container_numbers AS former, stands.revision AS stands,
+             stands.decided_at AS former_decided_at, stands.entry AS former_entry
+        FROM unnest($1, $2, $3, $4, $5, $6) WITH ORDINALITY
+               AS put(declaration_number, base, container_numbers, revision, decided_at, entry, place)
+        LEFT JOIN LATERAL (SELECT * FROM shipment WHERE shipment.declaration_number = put.declaration_number LIMIT 1)
+               AS stands ON true),
     taken AS (
-      SELECT put.*, stands.container_numbers AS former
-        FROM put LEFT JOIN stands USING (declaration_number)
-       WHERE stands.revision IS NULL OR stands.revision = put.base),
+      SELECT * FROM put WHERE stands IS NULL OR stands = base),
     unloaded AS (
       DELETE FROM shipment_container
        WHERE (container_number, declaration_number)
@@ -64,9 +64,8 @@ const PUT: &str = "
           ON CONFLICT (declaration_number) DO UPDATE
          SET container_numbers = excluded.container_numbers, revision = excluded.revision,
              decided_at = excluded.decided_at, entry = excluded.entry, sequence = excluded.sequence)
-    SELECT stands.declaration_number, stands.container_numbers, stands.revision, stands.decided_at, stands.entry
-      FROM stands JOIN put USING (declaration_number)
-     WHERE stands.revision <> put.base";
+    SELECT declaration_number, former, stands, former_decided_at, former_entry
+      FROM put WHERE stands <> base";
 
 /// Deletes some that were decided before; gives how many.
 const TRIM: &str = "
@@ -218,11 +217,12 @@ async fn locked(
     statement: &str,
     parameters: &[(&(dyn ToSql + Sync), Type)],
 ) -> Result<Vec<Row>, UpstreamError> {
-    // Whatever statistics say of a young table, no batch reads a whole one. A writer that vanishes in the midst of its batch
-    // is given up by the server.
+    // Whatever statistics say of a young table, no batch reads a whole one; and what the planner is denied makes a plan look so
+    // dear that the server would compile it. A writer that vanishes in the midst of its batch is given up by the server.
     let begin = format!(
         "BEGIN ISOLATION LEVEL READ COMMITTED;
          SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
+         SET LOCAL jit = off;
          SET LOCAL idle_in_transaction_session_timeout = '10s';
          {lock}"
     );

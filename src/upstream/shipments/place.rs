@@ -12,10 +12,10 @@ pub(crate) mod sql {
         SELECT epoch, coalesce((SELECT sequence FROM shipment ORDER BY sequence DESC LIMIT 1 OFFSET $1), 0)
           FROM shipment_meta";
     /// Of a sequence and a number: the store's identity, the last sequence that it gave, and so many shipments from that
-    /// sequence on. One row without a shipment where there are none.
+    /// sequence on. One row without a shipment where there are none. Of the one row of `shipment_meta` planners have to be told.
     pub(crate) const FOLLOW: &str = "
         SELECT epoch, last, sequence, declaration_number, container_numbers, revision, decided_at, entry
-          FROM (SELECT epoch, sequence AS last FROM shipment_meta) AS meta
+          FROM (SELECT epoch, sequence AS last FROM shipment_meta LIMIT 1) AS meta
           LEFT JOIN (SELECT * FROM shipment WHERE sequence >= $1 ORDER BY sequence LIMIT $2) AS page ON true
          ORDER BY sequence";
 }

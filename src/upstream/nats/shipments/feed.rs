@@ -128,7 +128,7 @@ impl ShipmentFeed {
             let from = last.saturating_sub(back) + 1;
             let mut link = Link::open(&bucket, from, timeout).await?;
             let shipments = link.consumer.cached_info().num_pending;
-            if shipments >= self.recent || from <= first {
+            if shipments >= self.recent || from <= first.max(1) {
                 link.skip = shipments.saturating_sub(self.recent);
                 let sequence = from - 1;
                 return Ok((link, Place { identity, sequence }));
