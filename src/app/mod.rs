@@ -30,7 +30,6 @@ use jiff::Timestamp;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
-    task::JoinSet,
 };
 use tracing::{error, info};
 
@@ -78,7 +77,7 @@ pub struct App {
 }
 
 /// What tells the parts to end, in this order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Stops {
     /// Connections finish their calls.
     drain: watch::Sender<bool>,
@@ -109,10 +108,7 @@ impl App {
         // The library starts with SERVING; we do not until there is data.
         health::report(&reporter, false).await;
 
-        let stops = Stops {
-            drain: watch::Sender::new(false),
-            rest: watch::Sender::new(false),
-        };
+        let stops = Stops::default();
         let mut proof = Proof::open(settings, &facilitation.policies()).context("the audit log")?;
         let window = AcceptanceWindow {
             ahead: settings.server.acceptance_max_ahead.get(),
@@ -160,13 +156,9 @@ impl App {
         let server = services.bind(settings, &mut proof, &stops.drain.subscribe())?;
         let reloader = settings.policy.directory().map(|directory| {
             let interval = settings.policy.reload_interval.get();
-            Arc::new(Reloader::new(
-                directory.to_owned(),
-                interval,
-                Arc::clone(&facilitation),
-                files,
-                proof.log.clone(),
-            ))
+            let (directory, log) = (directory.to_owned(), proof.log.clone());
+            let reloader = Reloader::new(directory, interval, Arc::clone(&facilitation), files, log);
+            Arc::new(reloader)
         });
         let policies_in_force = Arc::clone(&facilitation);
         let policy_digest = move || policies::digest_in_force(&policies_in_force.policies());

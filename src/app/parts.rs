@@ -50,7 +50,7 @@ impl Parts {
     }
 
     /// Runs a part on a thread of its own, because it blocks or works long.
-    pub(super) fn add_thread<W: Future<Output = ()>>(
+    pub(super) fn add_thread<W: Future<Output = ()> + 'static>(
         &mut self,
         name: &'static str,
         begin: impl FnOnce(watch::Receiver<bool>) -> W + Send + 'static,

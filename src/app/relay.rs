@@ -53,9 +53,7 @@ impl Relay {
         let status = Arc::new(FeedStatus::new(source.kind()));
         let mut feed =
             Feed::new(settings, source, registry, status, metrics, String::new).publishing(publisher);
-        if accept_drift {
-            feed = feed.accepting_drift();
-        }
+        feed = feed.accepting_drift(accept_drift);
         Ok(Self {
             feed,
             from: settings.upstream.url.clone(),

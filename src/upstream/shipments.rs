@@ -154,7 +154,7 @@ pub struct ShipmentFeed {
 
 #[derive(Debug)]
 enum Feed {
-    Sqlite(sqlite::ShipmentFeed),
+    Sqlite(Box<sqlite::ShipmentFeed>),
     Postgres(Box<postgres::ShipmentFeed>),
     Nats(Box<nats::ShipmentFeed>),
 }
@@ -165,7 +165,7 @@ impl ShipmentFeed {
         // Numbers of databases end there.
         let recent = recent.min(i64::MAX.unsigned_abs());
         let feed = match Kind::of(settings)? {
-            Kind::Sqlite(path) => Feed::Sqlite(sqlite::ShipmentFeed::new(path, recent)),
+            Kind::Sqlite(path) => Feed::Sqlite(Box::new(sqlite::ShipmentFeed::new(path, recent))),
             Kind::Postgres(settings) => {
                 Feed::Postgres(Box::new(postgres::ShipmentFeed::new(settings, recent)?))
             }

@@ -425,13 +425,8 @@ async fn a_slow_reader_is_cut_and_loses_nothing_when_it_comes_back() {
     assert!(status.metadata().get("greenlane-resume-token").is_some());
 
     let mut stream = watch(&app, keys, &token).await.unwrap();
-    loop {
-        match stream.message().await.unwrap().unwrap().event.unwrap() {
-            Event::Shipment(shipment) => {
-                held.insert(shipment.declaration_number.clone(), shipment);
-            }
-            Event::Heartbeat(_) => break,
-        }
+    while let Event::Shipment(shipment) = stream.message().await.unwrap().unwrap().event.unwrap() {
+        held.insert(shipment.declaration_number.clone(), shipment);
     }
     for number in &numbers {
         let now = get(&app, declaration(number)).await.unwrap();

@@ -308,7 +308,9 @@ async fn happen(happening: &Happening, replicas: &[Replica; 2], watchers: &mut [
             if let Keyed::Enterprise(row) = &mut change.row {
                 row.credit.suspended = suspended;
             }
-            replicas.iter().for_each(|replica| replica.commit(change.clone()));
+            for replica in replicas {
+                replica.commit(change.clone());
+            }
         }
         Happening::Order {
             id,
@@ -324,7 +326,9 @@ async fn happen(happening: &Happening, replicas: &[Replica; 2], watchers: &mut [
                 _ => selectors.hs_prefix = Some("8471".parse().unwrap()),
             }
             let change = order(id, OrderKind::ALL[kind], selectors);
-            replicas.iter().for_each(|replica| replica.commit(change.clone()));
+            for replica in replicas {
+                replica.commit(change.clone());
+            }
         }
         Happening::OrderGone { id } => {
             let change = Change {
@@ -332,7 +336,9 @@ async fn happen(happening: &Happening, replicas: &[Replica; 2], watchers: &mut [
                 row: Keyed::OrderGone,
                 unreadable: None,
             };
-            replicas.iter().for_each(|replica| replica.commit(change.clone()));
+            for replica in replicas {
+                replica.commit(change.clone());
+            }
         }
         Happening::Inspect {
             replica,

@@ -22,6 +22,7 @@ const TRIM_STEP: usize = 1_000;
 
 impl StorePath {
     /// The file of the shipments that belong to this store.
+    #[must_use]
     pub fn shipments(&self) -> Self {
         let is_db = self.0.extension().is_some_and(|extension| extension == "db");
         let name = if is_db {

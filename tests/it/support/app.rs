@@ -78,7 +78,7 @@ impl TestApp {
             runtime.block_on(async {
                 let app = App::build(&settings, secret, false).await?;
                 bound.send((app.grpc_address()?, app.http_address()?))?;
-                app.run_until(async { drop(stopped.await) }).await
+                Box::pin(app.run_until(async { drop(stopped.await) })).await
             })
         });
         let thread = thread.unwrap();

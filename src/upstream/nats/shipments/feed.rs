@@ -79,13 +79,13 @@ impl ShipmentFeed {
 
     async fn try_look(&mut self) -> Result<Vec<StoredShipment>, UpstreamError> {
         let timeout = self.settings.timeout;
-        let link = match &mut self.link {
-            Some(link) => link,
-            None => {
-                let (link, place) = self.open().await?;
-                self.place = Some(place);
-                self.link.insert(link)
-            }
+        if self.link.is_none() {
+            let (link, place) = self.open().await?;
+            self.place = Some(place);
+            self.link = Some(link);
+        }
+        let Some(link) = &mut self.link else {
+            return Ok(Vec::new());
         };
         loop {
             let (sequence, found) = link.take();
