@@ -184,11 +184,14 @@ impl Row {
     fn line(&self, now: Instant, silent: bool) -> Line {
         let change = self.change.as_ref().filter(|(_, at)| now - *at < MARKED);
         let (mark, changed) = match change {
-            Some((what, at)) => ("*", format!("{what}, {} s ago", (now - *at).as_secs())),
+            Some((what, at)) => ("*", format!("{} s ago: {what}", (now - *at).as_secs())),
             None => (" ", String::new()),
         };
         let Some(held) = &self.shipment else {
-            let text = format!("{mark} {:<18} {:<13} {changed}", self.key, "not decided");
+            let text = format!(
+                "{mark} {:<18} {:<13} {:<47}  {changed}",
+                self.key, "HOLD", "not decided"
+            );
             return Line::plain(text);
         };
         let gate = match shipment::gate(held) {
@@ -226,7 +229,6 @@ fn restricts_as_much(told: &pb::Shipment, held: &pb::Shipment) -> bool {
 fn difference(held: &pb::Shipment, told: &pb::Shipment) -> Option<String> {
     let pairs = [
         (shipment::lane(held), shipment::lane(told)),
-        (shipment::gate(held).to_owned(), shipment::gate(told).to_owned()),
         (shipment::class(held), shipment::class(told)),
         (shipment::rank(held), shipment::rank(told)),
     ];
@@ -235,6 +237,10 @@ fn difference(held: &pb::Shipment, told: &pb::Shipment) -> Option<String> {
         .filter(|(held, told)| held != told)
         .map(|(held, told)| format!("{held} > {told}"))
         .collect();
+    let (before, after) = (shipment::gate(held), shipment::gate(told));
+    if held.lane == told.lane && before != after {
+        changes.insert(0, format!("{before} > {after}"));
+    }
     if changes.is_empty() && held.decision_id != told.decision_id {
         changes.push("decided again".to_owned());
     }
