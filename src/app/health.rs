@@ -17,6 +17,7 @@ use crate::{
     facilitation::{Facilitation, Moment},
     metrics::RegistryReading,
     registry::Generation,
+    shipments::Shipments,
     upstream::status::FeedStatus,
 };
 
@@ -82,43 +83,70 @@ impl Health {
     }
 
     /// Keeps gRPC health up to date until `stop` turns true. The reporter starts with every service `NOT_SERVING`.
-    pub async fn run(self: Arc<Self>, reporter: HealthReporter, mut stop: watch::Receiver<bool>) {
-        let mut told = false;
+    pub async fn run(
+        self: Arc<Self>,
+        reporter: HealthReporter,
+        shipments: Arc<Shipments>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut told = Served::default();
         while !*stop.borrow() {
-            let serving = self.is_serving();
-            if serving != told {
-                report(&reporter, serving).await;
-                if serving {
-                    info!("serving");
-                } else {
-                    warn!("not serving");
+            let decisions = self.is_serving();
+            let served = Served {
+                decisions,
+                shipments: decisions && shipments.is_ready(),
+            };
+            if served != told {
+                report(&reporter, served).await;
+                match (told.decisions, served.decisions) {
+                    (false, true) => info!("serving"),
+                    (true, false) => warn!("not serving"),
+                    _ => {}
                 }
-                told = serving;
+                told = served;
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
                 _ = stop.changed() => {}
             }
         }
-        report(&reporter, false).await;
+        report(&reporter, Served::default()).await;
     }
 }
 
-/// The services that health checks may ask about; the empty name is the whole process.
-const SERVICES: [&str; 3] = [
+/// What can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Served {
+    /// Decisions, and whatever hangs on the registry.
+    decisions: bool,
+    /// What terminals ask.
+    shipments: bool,
+}
+
+/// The services that health checks may ask about beside `PriorityService`; the empty name is the whole process.
+const SERVICES: [&str; 4] = [
     "",
     "greenlane.v1.FacilitationService",
     "greenlane.v1.RegistryService",
+    "greenlane.v1.AuditService",
 ];
 
 /// Tells the state of every service.
-pub async fn report(reporter: &HealthReporter, serving: bool) {
-    let status = if serving {
-        ServingStatus::Serving
-    } else {
-        ServingStatus::NotServing
+pub async fn report(reporter: &HealthReporter, served: Served) {
+    let status = |is_served| {
+        if is_served {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        }
     };
     for service in SERVICES {
-        reporter.set_service_status(service, status).await;
+        reporter
+            .set_service_status(service, status(served.decisions))
+            .await;
     }
+    let shipments = status(served.shipments);
+    reporter
+        .set_service_status("greenlane.v1.PriorityService", shipments)
+        .await;
 }

@@ -106,7 +106,7 @@ impl App {
         let health = Arc::new(Health::new(Arc::clone(&facilitation), Arc::clone(&status)));
         let (reporter, health_service) = tonic_health::server::health_reporter();
         // The library starts with SERVING; we do not until there is data.
-        health::report(&reporter, false).await;
+        health::report(&reporter, health::Served::default()).await;
 
         let stops = Stops::default();
         let mut proof = Proof::open(settings, &facilitation.policies()).context("the audit log")?;
@@ -235,7 +235,8 @@ impl App {
         });
         parts.add_endless("health", {
             let (health, stop) = (Arc::clone(&health), parts.stop());
-            async move { health.run(reporter, stop).await }
+            let shipments = Arc::clone(&terminals.shipments);
+            async move { health.run(reporter, shipments, stop).await }
         });
         if let Some(reloader) = reloader {
             parts.add_endless("policies", reloader.run(parts.stop()));
