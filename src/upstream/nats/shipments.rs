@@ -221,6 +221,7 @@ async fn declarations(bucket: &Store, numbers: &[&str]) -> Result<Vec<StoredShip
     Ok(found.into_iter().flatten().collect())
 }
 
+/// A shipment, as any server of a cluster has it: the one that answers may be a moment behind.
 async fn declaration(bucket: &Store, number: &str) -> Result<Option<StoredShipment>, UpstreamError> {
     let found = bucket.entry(number).await;
     let found = found.map_err(|error| unavailable("shipment", error))?;
