@@ -35,10 +35,12 @@ const BATCH: usize = 1000;
 const GATHER: Duration = Duration::from_millis(50);
 /// A decision is in memory this long after its record was written, or the thread that gave it stands still.
 const HANDED_OVER_WITHIN: Duration = Duration::from_secs(10);
+/// Between two looks at where the log ends.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Between two tries: from here, doubling, to there.
 const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
-/// Questions that are answered by one question to the store.
-const QUESTIONS: usize = 256;
+/// Keys that are asked for by one question to the store, about: a caller's keys stay together.
+const KEYS: usize = 4096;
 /// Bound on the last batch at stop.
 const LAST_BATCH: Duration = Duration::from_secs(2);
 /// Between two deletions of old shipments.
@@ -152,8 +154,15 @@ async fn follow(shipments: &Arc<Shipments>, mut feed: ShipmentFeed) {
 
 /// Answers questions, for ever; those that wait are asked together.
 async fn answer(shipments: &Arc<Shipments>, mut store: ShipmentStore, mut lookups: mpsc::Receiver<Lookup>) {
-    let mut questions = Vec::with_capacity(QUESTIONS);
-    while lookups.recv_many(&mut questions, QUESTIONS).await > 0 {
+    while let Some(first) = lookups.recv().await {
+        let mut keys = first.keys.len();
+        let mut questions = vec![first];
+        while keys < KEYS
+            && let Ok(next) = lookups.try_recv()
+        {
+            keys += next.keys.len();
+            questions.push(next);
+        }
         let (mut declarations, mut containers) = (Vec::new(), Vec::new());
         for key in questions.iter().flat_map(|lookup| &lookup.keys) {
             match key {
@@ -167,7 +176,7 @@ async fn answer(shipments: &Arc<Shipments>, mut store: ShipmentStore, mut lookup
                 shipments.absorb(stored);
             }
         }
-        for Lookup { keys, reply } in questions.drain(..) {
+        for Lookup { keys, reply } in questions {
             let answered = match &found {
                 Ok(_) => {
                     shipments.note_asked(&keys);
@@ -329,7 +338,8 @@ impl Saver {
         let Some(log) = &self.log else { return Ok(()) };
         let now = Instant::now();
         let head = log.head.borrow().sequence;
-        if self.heads.back().is_none_or(|(_, last)| *last != head) {
+        let is_news = |(seen, last): &(Instant, u64)| *last != head && seen.elapsed() >= PROGRESS_EVERY;
+        if self.heads.back().is_none_or(is_news) {
             self.heads.push_back((now, head));
         }
         // What is written after that may still be on its way to the memory.

@@ -42,6 +42,15 @@ proptest! {
     }
 
     #[test]
+    fn a_record_names_the_lane_that_the_decision_improves(world in world()) {
+        let entry = Answered::of(&plausible(world)).entry();
+        let lane = entry.decision.unwrap().lane;
+        let improves = lane == pb::Lane::Green as i32 || lane == pb::Lane::Blue as i32;
+        let expected = if improves { pb::Lane::Yellow } else { pb::Lane::Unspecified };
+        prop_assert_eq!(entry.improved_from, i32::from(expected), "from YELLOW to {}", lane);
+    }
+
+    #[test]
     fn what_a_record_adds_to_the_realized_rates_is_what_its_decision_did(world in world()) {
         let world = plausible(world);
         let facts = world.facts();

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use greenlane::{
     domain::{
-        Direction, Freshness, decision::InspectionBasis, declaration::Declaration, identifier::EnterpriseId,
+        Direction, Freshness,
+        decision::{InspectionBasis, Lane},
+        declaration::Declaration,
+        identifier::EnterpriseId,
     },
     facilitation::Outcome,
     policy::{
@@ -114,7 +117,7 @@ pub(crate) fn outcome<'f, 'a: 'f>(world: &'a World, facts: &'f Facts<'a>) -> Out
         arrangements: &facts.arrangements,
         orders: &facts.orders,
         first: None,
-        former_lane: None,
+        former_lane: Some(Lane::Yellow),
         repeated: false,
         limit: limit.filter(|_| random),
     }
