@@ -48,6 +48,18 @@ def order(server: Server, name: str, kind: str, hs_prefix: str):
                     (name, kind, hs_prefix, LEGAL, PUBLIC, CONFIDENTIAL))
 
 
+def loaded(server: Server):
+    """Waits until terminals are answered."""
+    def answered():
+        try:
+            get(server, declaration(UNDECIDED))
+        except grpc.RpcError as error:
+            return error.code() == grpc.StatusCode.NOT_FOUND
+        return True
+
+    eventually(answered, SOON, "the shipments")
+
+
 @pytest.fixture
 def server(tmp_path):
     running = Server(tmp_path, {"shipments.heartbeat_interval": "1s"}).start(wait=False)
@@ -56,6 +68,7 @@ def server(tmp_path):
         enterprises(running)
         running.wait_ready()
         running.wait_answering()
+        loaded(running)
         yield running
         assert running.stop() == 0, running.log_tail()
 
@@ -170,6 +183,7 @@ def test_a_stopping_server_ends_its_watches_and_the_token_resumes_on_the_next(se
     with contextlib.closing(server.sql()) as sql:
         sql.execute("UPDATE enterprise SET suspended = 1 WHERE customs_code = ?", (ADVANCED,))
     server.wait_ready()
+    loaded(server)
     resumed = Watcher(server, key, token=token)
     resumed.wait(lambda: resumed.shipments() and resumed.shipments()[-1].hold, "what changed meanwhile")
     assert resumed.shipments()[-1] == get(server, key)

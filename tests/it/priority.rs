@@ -1,19 +1,20 @@
 use std::{collections::HashMap, thread, time::Duration};
 
 use greenlane::{
-    app::settings::Span,
+    app::settings::{Settings, Span},
     domain::identifier::ContainerNumber,
     wire::{
         json,
         pb::{
-            self, Lane, batch_get_priority_result::Result as Found, shipment_key::Key,
+            self, Lane, batch_get_priority_result::Result as Found,
+            priority_service_client::PriorityServiceClient, shipment_key::Key,
             watch_priorities_response::Event,
         },
     },
 };
 use prost::Message as _;
 use serde_json::Value;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status, Streaming, transport::Endpoint};
 use tonic_types::StatusExt as _;
 
 use crate::support::{
@@ -41,6 +42,21 @@ fn container(number: &str) -> pb::ShipmentKey {
     pb::ShipmentKey {
         key: Some(Key::ContainerNumber(number.to_owned())),
     }
+}
+
+/// A server with an enterprise of each tier that has its shipments loaded too.
+async fn ready() -> TestApp {
+    ready_with(|_| {}).await
+}
+
+async fn ready_with(change: impl FnOnce(&mut Settings)) -> TestApp {
+    let app = TestApp::ready_with(change).await;
+    eventually("the shipments are loaded", SOON, async || {
+        let status = get(&app, declaration(UNDECIDED)).await.unwrap_err();
+        (status.code() == Code::NotFound).then_some(())
+    })
+    .await;
+    app
 }
 
 async fn get(app: &TestApp, key: pb::ShipmentKey) -> Result<pb::Shipment, Status> {
@@ -113,7 +129,7 @@ fn shipment_of(decision: &pb::Decision, containers: &[&str]) -> pb::Shipment {
 
 #[tokio::test]
 async fn a_decision_is_answered_by_its_declaration_and_by_its_container() {
-    let app = TestApp::ready().await;
+    let app = ready().await;
     for (sequence, code) in [(1, ADVANCED), (2, REGULAR), (3, DISCREDITED)] {
         let request = pb::DecideRequest {
             container_numbers: vec![CONTAINER.to_owned()],
@@ -133,7 +149,7 @@ async fn a_decision_is_answered_by_its_declaration_and_by_its_container() {
 
 #[tokio::test]
 async fn what_was_never_decided_is_not_found_and_a_malformed_key_is_named() {
-    let app = TestApp::ready().await;
+    let app = ready().await;
     for key in [declaration(UNDECIDED), container(CONTAINER)] {
         let status = get(&app, key).await.unwrap_err();
         assert_eq!(status.code(), Code::NotFound, "{status:?}");
@@ -158,7 +174,7 @@ async fn what_was_never_decided_is_not_found_and_a_malformed_key_is_named() {
 
 #[tokio::test]
 async fn a_batch_answers_in_the_order_of_its_keys_and_each_alone() {
-    let app = TestApp::ready().await;
+    let app = ready().await;
     let decision = decide(&app, &import(7, REGULAR)).await;
     let known = declaration(&decision.declaration_number);
     let keys = vec![
@@ -227,7 +243,7 @@ async fn nothing_is_answered_before_there_is_a_registry() {
 
 #[tokio::test]
 async fn a_watch_tells_every_key_that_is_wrong_and_takes_a_key_twice_as_one() {
-    let app = TestApp::ready().await;
+    let app = ready().await;
     let keys = vec![
         declaration(UNDECIDED),
         container(BAD_CONTAINER),
@@ -279,7 +295,7 @@ async fn a_watch_tells_every_key_that_is_wrong_and_takes_a_key_twice_as_one() {
 
 #[tokio::test]
 async fn a_watcher_hears_the_current_state_and_then_that_a_grant_was_taken_back() {
-    let app = TestApp::ready().await;
+    let app = ready().await;
     let decision = released(&app, &[CONTAINER]).await;
     let keys = vec![container(CONTAINER), declaration(UNDECIDED)];
     let mut stream = watch(&app, keys.clone(), "").await.unwrap();
@@ -307,7 +323,7 @@ async fn a_watcher_hears_the_current_state_and_then_that_a_grant_was_taken_back(
 
 #[tokio::test]
 async fn a_container_that_leaves_its_declaration_is_told_to_who_watches_it() {
-    let app = TestApp::ready().await;
+    let app = ready().await;
     let decision = released(&app, &[CONTAINER]).await;
     let mut stream = watch(&app, vec![container(CONTAINER)], "").await.unwrap();
     let (first, _) = told(&mut stream).await;
@@ -326,7 +342,7 @@ async fn a_container_that_leaves_its_declaration_is_told_to_who_watches_it() {
 
 #[tokio::test]
 async fn a_watch_ends_with_its_deadline() {
-    let app = TestApp::ready().await;
+    let app = ready().await;
     let request = pb::WatchPrioritiesRequest {
         keys: vec![declaration(UNDECIDED)],
         resume_token: String::new(),
@@ -342,7 +358,7 @@ async fn a_watch_ends_with_its_deadline() {
 
 #[tokio::test]
 async fn a_server_that_stops_ends_its_watches_with_a_token() {
-    let app = TestApp::ready_with(|settings| {
+    let app = ready_with(|settings| {
         settings.drain.deadline = Span::new(Duration::from_secs(5));
     })
     .await;
@@ -364,7 +380,7 @@ async fn a_server_that_stops_ends_its_watches_with_a_token() {
 
 #[tokio::test]
 async fn more_watches_than_may_be_are_told_when_to_come_back() {
-    let app = TestApp::ready_with(|settings| settings.shipments.max_watches = 1).await;
+    let app = ready_with(|settings| settings.shipments.max_watches = 1).await;
     let first = watch(&app, vec![declaration(UNDECIDED)], "").await.unwrap();
     let status = watch(&app, vec![declaration(UNDECIDED)], "").await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
@@ -380,7 +396,7 @@ async fn more_watches_than_may_be_are_told_when_to_come_back() {
 #[tokio::test]
 async fn a_slow_reader_is_cut_and_loses_nothing_when_it_comes_back() {
     const COUNT: u32 = 300;
-    let app = TestApp::ready_with(|settings| {
+    let app = ready_with(|settings| {
         settings.shipments.watch_stall = Span::new(Duration::from_millis(10));
     })
     .await;
@@ -402,19 +418,33 @@ async fn a_slow_reader_is_cut_and_loses_nothing_when_it_comes_back() {
     let keys: Vec<_> = numbers.iter().map(|number| declaration(number)).collect();
 
     let mut held = HashMap::new();
-    let mut stream = watch(&app, keys.clone(), "").await.unwrap();
+    // A client that takes 64 KiB unread, where ours would take all of it.
+    let channel = Endpoint::try_from(format!("http://{}", app.address()))
+        .unwrap()
+        .initial_stream_window_size(65_535)
+        .initial_connection_window_size(65_535)
+        .connect_lazy();
+    let request = pb::WatchPrioritiesRequest {
+        keys: keys.clone(),
+        resume_token: String::new(),
+    };
+    let watching = PriorityServiceClient::new(channel)
+        .watch_priorities(request)
+        .await;
+    let mut stream = watching.unwrap().into_inner();
     store::put_enterprise(&app.sql(), ADVANCED, "DISCREDITED");
     app.until_caught_up().await;
     let mut token = String::new();
     let status = loop {
         // Slow, not waiting for anything.
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
         match stream.message().await {
             Ok(Some(response)) => {
                 token = response.token;
-                if let Some(Event::Shipment(shipment)) = response.event {
-                    held.insert(shipment.declaration_number.clone(), shipment);
-                }
+                let Some(Event::Shipment(shipment)) = response.event else {
+                    panic!("it has caught up, and was not cut");
+                };
+                held.insert(shipment.declaration_number.clone(), shipment);
             }
             Ok(None) => panic!("the watch ended without a status"),
             Err(status) => break status,
@@ -442,7 +472,7 @@ fn parsed(body: &str) -> Value {
 
 #[tokio::test]
 async fn http_answers_the_same_message_as_json_and_nothing_may_be_cached() {
-    let app = TestApp::ready().await;
+    let app = ready().await;
     let decision = released(&app, &[CONTAINER]).await;
     for key in [&*decision.declaration_number, CONTAINER] {
         let (head, body) = app.http_get(&format!("/v1/priority/{key}")).await;
@@ -466,7 +496,7 @@ async fn http_answers_the_same_message_as_json_and_nothing_may_be_cached() {
 
 #[tokio::test]
 async fn http_errors_are_statuses_with_the_code_that_goes_with_them() {
-    let app = TestApp::ready().await;
+    let app = ready().await;
     let cases = [
         (UNDECIDED, 404, 5, None),
         (CONTAINER, 404, 5, None),
