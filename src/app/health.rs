@@ -29,24 +29,27 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct Health {
     facilitation: Arc<Facilitation>,
     feed: Arc<FeedStatus>,
+    shipments: Arc<Shipments>,
     draining: AtomicBool,
 }
 
 impl Health {
-    /// Health that follows the registry.
-    pub fn new(facilitation: Arc<Facilitation>, feed: Arc<FeedStatus>) -> Self {
+    /// Health that follows the registry and the shipments.
+    pub fn new(facilitation: Arc<Facilitation>, feed: Arc<FeedStatus>, shipments: Arc<Shipments>) -> Self {
         Self {
             facilitation,
             feed,
+            shipments,
             draining: AtomicBool::new(false),
         }
     }
 
-    /// Ready and not EXPIRED: stale data still decides, strictly.
+    /// Ready and not EXPIRED: stale data still decides, strictly. What terminals ask is loaded too, and with it the draws
+    /// that declarations keep.
     pub fn is_serving(&self) -> bool {
         let moment = Moment::now();
         let age = self.feed.clock.age(moment.monotonic, moment.wall);
-        self.feed.is_ready()
+        self.shipments.is_ready()
             && !self.draining.load(Ordering::Relaxed)
             && self.facilitation.freshness(age) != Freshness::Expired
     }
@@ -83,70 +86,45 @@ impl Health {
     }
 
     /// Keeps gRPC health up to date until `stop` turns true. The reporter starts with every service `NOT_SERVING`.
-    pub async fn run(
-        self: Arc<Self>,
-        reporter: HealthReporter,
-        shipments: Arc<Shipments>,
-        mut stop: watch::Receiver<bool>,
-    ) {
-        let mut told = Served::default();
+    pub async fn run(self: Arc<Self>, reporter: HealthReporter, mut stop: watch::Receiver<bool>) {
+        let mut told = false;
         while !*stop.borrow() {
-            let decisions = self.is_serving();
-            let served = Served {
-                decisions,
-                shipments: decisions && shipments.is_ready(),
-            };
-            if served != told {
-                report(&reporter, served).await;
-                match (told.decisions, served.decisions) {
-                    (false, true) => info!("serving"),
-                    (true, false) => warn!("not serving"),
-                    _ => {}
+            let serving = self.is_serving();
+            if serving != told {
+                report(&reporter, serving).await;
+                if serving {
+                    info!("serving");
+                } else {
+                    warn!("not serving");
                 }
-                told = served;
+                told = serving;
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
                 _ = stop.changed() => {}
             }
         }
-        report(&reporter, Served::default()).await;
+        report(&reporter, false).await;
     }
 }
 
-/// What can be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Served {
-    /// Decisions, and whatever hangs on the registry.
-    decisions: bool,
-    /// What terminals ask.
-    shipments: bool,
-}
-
-/// The services that health checks may ask about beside `PriorityService`; the empty name is the whole process.
-const SERVICES: [&str; 4] = [
+/// The services that health checks may ask about; the empty name is the whole process.
+const SERVICES: [&str; 5] = [
     "",
     "greenlane.v1.FacilitationService",
+    "greenlane.v1.PriorityService",
     "greenlane.v1.RegistryService",
     "greenlane.v1.AuditService",
 ];
 
 /// Tells the state of every service.
-pub async fn report(reporter: &HealthReporter, served: Served) {
-    let status = |is_served| {
-        if is_served {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        }
+pub async fn report(reporter: &HealthReporter, serving: bool) {
+    let status = if serving {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
     };
     for service in SERVICES {
-        reporter
-            .set_service_status(service, status(served.decisions))
-            .await;
+        reporter.set_service_status(service, status).await;
     }
-    let shipments = status(served.shipments);
-    reporter
-        .set_service_status("greenlane.v1.PriorityService", shipments)
-        .await;
 }

@@ -94,19 +94,15 @@ impl App {
         source.prepare().context("the registry store")?;
         let (kind, history) = (source.kind(), source.history());
         let (book, files) = policies::read_book_and_files(settings.policy.directory())?;
-        let freshness = FreshnessLimits {
-            relief_max_age: settings.freshness.relief_max_age.get(),
-            decision_max_age: settings.freshness.decision_max_age.get(),
-        };
+        let freshness = freshness_limits(settings);
         let registry = Arc::new(Registry::default());
         let metrics = Arc::new(Metrics::default());
         let status = Arc::new(FeedStatus::new(kind));
         let draws = DrawKeys::from_hex(master_secret).context("draw.master_secret")?;
         let facilitation = Arc::new(Facilitation::new(Arc::clone(&registry), book, freshness, draws));
-        let health = Arc::new(Health::new(Arc::clone(&facilitation), Arc::clone(&status)));
         let (reporter, health_service) = tonic_health::server::health_reporter();
         // The library starts with SERVING; we do not until there is data.
-        health::report(&reporter, health::Served::default()).await;
+        health::report(&reporter, false).await;
 
         let stops = Stops::default();
         let mut proof = Proof::open(settings, &facilitation.policies()).context("the audit log")?;
@@ -121,6 +117,9 @@ impl App {
         }
         let shipping = Shipping::new(settings, &proof, &metrics)?;
         let terminals = Terminals::new(settings, &facilitation, &status, &metrics, &proof)?;
+        let shipments = Arc::clone(&terminals.shipments);
+        let health = Health::new(Arc::clone(&facilitation), Arc::clone(&status), shipments);
+        let health = Arc::new(health);
         let priority = PriorityRpc {
             shipments: Arc::clone(&terminals.shipments),
         };
@@ -235,8 +234,7 @@ impl App {
         });
         parts.add_endless("health", {
             let (health, stop) = (Arc::clone(&health), parts.stop());
-            let shipments = Arc::clone(&terminals.shipments);
-            async move { health.run(reporter, shipments, stop).await }
+            async move { health.run(reporter, stop).await }
         });
         if let Some(reloader) = reloader {
             parts.add_endless("policies", reloader.run(parts.stop()));
@@ -282,6 +280,13 @@ impl App {
         );
         info!("stopped");
         result
+    }
+}
+
+fn freshness_limits(settings: &Settings) -> FreshnessLimits {
+    FreshnessLimits {
+        relief_max_age: settings.freshness.relief_max_age.get(),
+        decision_max_age: settings.freshness.decision_max_age.get(),
     }
 }
 

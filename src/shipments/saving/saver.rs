@@ -1,0 +1,242 @@
+//! Writes changes behind, and reads from the audit log what was left unsaved.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+use tracing::{info, warn};
+
+use super::{LoggedDecisions, WAITS, longer};
+use crate::{
+    audit::read::ReadError,
+    shipments::{held::Held, memory::Shipments, rebuild::Reading, record},
+    upstream::{
+        UpstreamError,
+        shipments::{Put, ShipmentStore},
+    },
+};
+
+/// Changes in one transaction.
+const BATCH: usize = 1000;
+/// Between two batches, unless the first was a full one.
+const GATHER: Duration = Duration::from_millis(50);
+/// A decision is in memory this long after its record was written, or the thread that gave it stands still.
+const HANDED_OVER_WITHIN: Duration = Duration::from_secs(10);
+/// Between two looks at where the log ends.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// Bound on the last batch at stop.
+const LAST_BATCH: Duration = Duration::from_secs(2);
+/// Between two deletions of old shipments.
+const TRIM_EVERY: Duration = Duration::from_hours(1);
+
+/// Saves changes.
+#[derive(Debug)]
+pub(super) struct Saver {
+    pub(super) shipments: Arc<Shipments>,
+    pub(super) store: ShipmentStore,
+    pub(super) log: Option<LoggedDecisions>,
+    pub(super) retention: Duration,
+    /// Where the log ended, and when that was seen: the eldest first.
+    pub(super) heads: VecDeque<(Instant, u64)>,
+    pub(super) trimmed: Option<Instant>,
+}
+
+impl Saver {
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let (mut wait, mut is_failing, mut is_rebuilt) = (WAITS.0, false, false);
+        while !*stop.borrow() {
+            match self.step(&mut is_rebuilt).await {
+                Ok(is_more) => {
+                    if std::mem::take(&mut is_failing) {
+                        info!("shipments are saved again");
+                    }
+                    wait = WAITS.0;
+                    if is_more {
+                        continue;
+                    }
+                }
+                Err(problem) => {
+                    self.shipments.metrics.failed("shipments");
+                    if !std::mem::replace(&mut is_failing, true) {
+                        warn!(%problem, "shipments are not saved; trying again");
+                    }
+                    wait = longer(wait);
+                }
+            }
+            let shipments = Arc::clone(&self.shipments);
+            let work = async move {
+                if is_failing {
+                    sleep(wait).await;
+                } else {
+                    // A progress that is told late is read again, at worst.
+                    drop(timeout(Duration::from_secs(1), shipments.to_save.notified()).await);
+                    sleep(GATHER).await;
+                }
+            };
+            tokio::select! {
+                () = work => {}
+                _ = stop.changed() => {}
+            }
+        }
+        self.shipments.take_in();
+        let last = async {
+            while matches!(self.save().await, Ok(true)) {}
+            let is_saved = self.shipments.unsaved().shipments.is_empty();
+            // Nobody decides any more: the log is in the store up to its end.
+            if let (Some(log), true) = (&self.log, is_saved) {
+                let head = log.head.borrow().sequence;
+                let _told_late = self.store.put_progress(&log.replica, head).await;
+            }
+        };
+        if timeout(LAST_BATCH, last).await.is_err() || !self.shipments.unsaved().shipments.is_empty() {
+            warn!("shipments were not all saved in time; the next start reads them from the audit log");
+        }
+    }
+
+    /// Whatever is next; gives whether there is more.
+    async fn step(&mut self, is_rebuilt: &mut bool) -> Result<bool, UpstreamError> {
+        let overflowed = self.shipments.unsaved().overflowed;
+        if overflowed {
+            while self.save().await? {}
+        }
+        if overflowed || !*is_rebuilt {
+            self.read_log_again().await?;
+            *is_rebuilt = true;
+        }
+        let is_more = self.save().await?;
+        if !is_more {
+            self.put_progress().await?;
+            self.trim().await?;
+        }
+        Ok(is_more)
+    }
+
+    /// Saves a batch; gives whether more waits.
+    async fn save(&mut self) -> Result<bool, UpstreamError> {
+        let batch: Vec<Arc<Held>> = {
+            let unsaved = self.shipments.unsaved();
+            unsaved.shipments.values().take(BATCH).cloned().collect()
+        };
+        let put = |held: &Arc<Held>| {
+            let inner = held.inner();
+            let is_unsaved = inner.shipment.state.revision > inner.base;
+            is_unsaved.then(|| Put {
+                base: inner.base,
+                shipment: record::stored(&inner.shipment),
+            })
+        };
+        let puts: Vec<_> = batch.iter().map(put).collect();
+        let sent: Vec<Put> = puts.iter().flatten().cloned().collect();
+        let stand = if sent.is_empty() {
+            Vec::new()
+        } else {
+            self.store.put(&sent).await?
+        };
+        for (held, put) in batch.iter().zip(&puts) {
+            let mut inner = held.inner();
+            if let Some(put) = put
+                && inner.base == put.base
+                && !stand
+                    .iter()
+                    .any(|stored| stored.declaration_number == put.shipment.declaration_number)
+            {
+                inner.base = put.shipment.revision;
+            }
+            if inner.shipment.state.revision <= inner.base {
+                // While no change of it can be told.
+                self.shipments.unsaved().shipments.remove(&held.number);
+            }
+        }
+        // Another replica was first.
+        for stored in &stand {
+            self.shipments.absorb_conflict(stored);
+        }
+        Ok(batch.len() == BATCH || !stand.is_empty())
+    }
+
+    /// Tells the store up to where the log's decisions are in it.
+    async fn put_progress(&mut self) -> Result<(), UpstreamError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let now = Instant::now();
+        let head = log.head.borrow().sequence;
+        let is_news = |(seen, last): &(Instant, u64)| *last != head && seen.elapsed() >= PROGRESS_EVERY;
+        if self.heads.back().is_none_or(is_news) {
+            self.heads.push_back((now, head));
+        }
+        // What is written after that may still be on its way to the memory.
+        let mut saved = None;
+        while let Some((seen, head)) = self.heads.front()
+            && now.duration_since(*seen) > HANDED_OVER_WITHIN
+        {
+            saved = Some(*head);
+            self.heads.pop_front();
+        }
+        let overflowed = self.shipments.unsaved().overflowed;
+        if let (Some(saved), false) = (saved, overflowed) {
+            self.store.put_progress(&log.replica, saved).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes in what stands in the log and may not be in the store.
+    async fn read_log_again(&mut self) -> Result<(), UpstreamError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let from = self.store.progress(&log.replica).await?.unwrap_or_default();
+        self.shipments.unsaved().overflowed = false;
+        let facilitation = Arc::clone(&self.shipments.facilitation);
+        let mut reading = match Reading::after(&log.directory, from) {
+            Ok(reading) => reading,
+            Err(problem) => {
+                unreadable(&problem);
+                return Ok(());
+            }
+        };
+        let mut decisions = 0;
+        loop {
+            let logged = match reading.next(&facilitation) {
+                Ok(Some(logged)) => logged,
+                Ok(None) => break,
+                Err(problem) => {
+                    unreadable(&problem);
+                    break;
+                }
+            };
+            decisions += self.shipments.take_logged(logged.decisions);
+            for (number, inspected) in logged.inspections {
+                // Where the store cannot be asked, the next start finds the record again.
+                let _unreachable = self.shipments.inspect(number, inspected).await;
+            }
+            if self.shipments.unsaved().shipments.len() >= BATCH {
+                self.save().await?;
+            }
+        }
+        if decisions > 0 {
+            info!(
+                decisions,
+                from, "decisions of the audit log were taken for shipments again"
+            );
+        }
+        Ok(())
+    }
+
+    async fn trim(&mut self) -> Result<(), UpstreamError> {
+        if self.retention.is_zero() || self.trimmed.is_some_and(|last| last.elapsed() < TRIM_EVERY) {
+            return Ok(());
+        }
+        self.trimmed = Some(Instant::now());
+        let retention = SignedDuration::try_from(self.retention).unwrap_or(SignedDuration::MAX);
+        let before = Timestamp::now().checked_sub(retention).unwrap_or(Timestamp::MIN);
+        let deleted = self.store.trim(before).await?;
+        if deleted > 0 {
+            info!(deleted, "old shipments were deleted from the store");
+        }
+        Ok(())
+    }
+}
+
+fn unreadable(problem: &ReadError) {
+    warn!(%problem, "the audit log could not be read for shipments");
+}
