@@ -119,6 +119,11 @@ pub(crate) fn cpu(process: u32) -> Duration {
     Duration::from_nanos(nanoseconds.sum())
 }
 
+/// What was taken since it stood at `before`; a thread that has ended takes its own away.
+pub(crate) fn since(now: Duration, before: Duration) -> Duration {
+    now.saturating_sub(before)
+}
+
 /// The customs code of an enterprise in the file.
 pub(crate) fn code(index: usize) -> String {
     format!("{:04}9{:05}", 1101 + index / 100_000, index % 100_000)

@@ -69,7 +69,7 @@ fn decide(
         let text = number_text(number, bytes[10]).to_vec();
         request.declaration_number = String::from_utf8(text).expect("ASCII");
         request.container_numbers = vec![container_number(number)];
-        let sent = Bytes::from(request.encode_to_vec());
+        let request_bytes = Bytes::from(request.encode_to_vec());
         let valid = validate::request(&request, &world.window).expect("valid");
         let id = Uuid::from_u128(number as u128);
         let from = Instant::now();
@@ -78,7 +78,9 @@ fn decide(
             valid.accepted_at,
             &world.clock,
             &world.moment,
-            |outcome| shipments.and_then(|_| NewDecision::of(&valid.declaration, &sent, id, &outcome)),
+            |outcome| {
+                shipments.and_then(|_| NewDecision::of(&valid.declaration, &request_bytes, id, &outcome))
+            },
         );
         let decision = decision.expect("a decision");
         if let (Some(shipments), Some(decision)) = (shipments, decision) {

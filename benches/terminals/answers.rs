@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 
 use super::{
     BATCH, Options, decide_batch, declared, key, saved,
-    support::server::{Server, connect, cpu, median},
+    support::server::{Server, connect, cpu, median, since},
 };
 
 const CONNECTIONS: usize = 8;
@@ -159,12 +159,12 @@ pub(super) async fn measure(server: &Server, options: &'static Options) {
             let (from, before, own_before) = (Instant::now(), server.cpu(), cpu(own));
             let answers = load(question, &channels, first, options).await;
             let seconds = from.elapsed().as_secs_f64();
-            let (spent, own_spent) = (server.cpu() - before, cpu(own) - own_before);
+            let (spent, own_spent) = (since(server.cpu(), before), since(cpu(own), own_before));
             let mut behind = Duration::ZERO;
             if matches!(question, Question::Decide | Question::BatchDecide) {
                 first += answers;
                 saved(server, 0).await;
-                behind = server.cpu() - before - spent;
+                behind = since(server.cpu(), before + spent);
             }
             let each = |time: Duration| time.as_secs_f64() * 1e6 / answers as f64;
             if round > 0 {

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Shipments alone are held in this process. Everything else asks the real server, which has one worker and, where
-//! `taskset` is, core 0 for all its threads; its store is SQLite and every decision is logged. The clients run on one
+//! `taskset` is, core 0 for all its threads; its store is `SQLite` and every decision is logged. The clients run on one
 //! thread of this process: where that is busy all the time, it is what limits.
 
 #![allow(
@@ -90,7 +90,7 @@ fn container_number(number: usize) -> String {
     let mut text = format!("CS{owner}U{:06}", number % 1_000_000);
     let value = |byte: u8| match byte {
         // Letters stand for 10 and more, without the multiples of 11.
-        b'A'..=b'Z' => u32::from(byte - b'A' + 10 + (byte - b'A' + 9) / 10),
+        b'A'..=b'Z' => u32::from(byte - b'A' + 10 + (byte - b'A').div_ceil(10)),
         digit => u32::from(digit - b'0'),
     };
     let sum: u32 = text

@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 
 use super::{
     LONGEST, Options, key,
-    support::server::{Server, code, connect, cpu},
+    support::server::{Server, code, connect, cpu, since},
 };
 
 /// What a watcher heard.
@@ -138,7 +138,7 @@ pub(super) async fn measure(server: &Server, options: &Options) {
         }
     }
     let begun = after(from, begun);
-    let (server_cpu, client_cpu) = (server.cpu() - was.0, cpu(own) - was.1);
+    let (server_cpu, client_cpu) = (since(server.cpu(), was.0), since(cpu(own), was.1));
     sleep(Duration::from_secs(3)).await;
     println!(
         "{:<52} {:8.0} bytes a watcher: {:.0} MiB to {:.0} MiB",
@@ -165,7 +165,7 @@ pub(super) async fn measure(server: &Server, options: &Options) {
                 Heard::First(_) => panic!("told once"),
             }
         }
-        let (server_cpu, client_cpu) = (server.cpu() - was.0, cpu(own) - was.1);
+        let (server_cpu, client_cpu) = (since(server.cpu(), was.0), since(cpu(own), was.1));
         let told = after(from, told);
         println!(
             "{:<52} {:8.1} ms until the last hears: first {:.1}, p50 {:.1}, p99 {:.1}; the commit took {:.1}; CPU server {:.0}, client {:.0}",
