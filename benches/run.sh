@@ -14,6 +14,9 @@ echo
 # CPU of the real server over the wire, with the audit log and without.
 cargo bench --bench wire
 echo
+# Shipments held, answers to terminals, and watchers told of a downgrade.
+cargo bench --bench terminals
+echo
 cargo bench --bench snapshot -- --enterprises "${GREENLANE_BENCH_ENTERPRISES:-1000000}"
 echo
 # What allocates does not hang on optimisation, and this build is the tests'.

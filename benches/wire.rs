@@ -15,17 +15,15 @@
     reason = "a benchmark prints, and stops at what it did not expect"
 )]
 
-use std::{
-    fs,
-    io::Write as _,
-    net::{SocketAddr, TcpListener},
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+// The register and its traffic serve other benchmarks.
+#[allow(dead_code, reason = "each benchmark uses a part")]
+mod support;
 
-use greenlane::wire::pb::{self, facilitation_service_client::FacilitationServiceClient, party::Identifier};
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use std::time::Instant;
+
+use greenlane::wire::pb::facilitation_service_client::FacilitationServiceClient;
+use rand::{SeedableRng as _, rngs::StdRng};
+use support::server::{Server, connect, enterprises, median, request};
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
@@ -43,140 +41,6 @@ const VARIANTS: [(&str, &[&str]); 4] = [
     ),
     ("audit power", &["audit.durability=power"]),
 ];
-
-struct Server {
-    name: &'static str,
-    process: Child,
-    address: SocketAddr,
-    _directory: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
-
-fn code(index: usize) -> String {
-    format!("{:04}9{:05}", 1101 + index / 100_000, index % 100_000)
-}
-
-fn enterprises(path: &Path, count: usize) {
-    let mut file = fs::File::create(path).expect("a file");
-    writeln!(file, "customs_code,name,credit_tier,tier_effective_from").expect("written");
-    for index in 0..count {
-        let tier = match index % 100 {
-            0 => "ADVANCED_CERTIFIED",
-            1 | 2 => "CERTIFIED",
-            3 => "DISCREDITED",
-            _ => "REGULAR",
-        };
-        writeln!(file, "{},Enterprise {index},{tier},2020-01-01", code(index)).expect("written");
-    }
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound")
-}
-
-fn start(name: &'static str, settings: &[&str], csv: &Path) -> Server {
-    let binary = env!("CARGO_BIN_EXE_greenlane");
-    let directory = tempfile::tempdir().expect("a directory");
-    let address = free_address();
-    let mut common = vec![
-        format!("server.data_dir={}", directory.path().display()),
-        format!("server.grpc_addr={address}"),
-        "server.http_addr=127.0.0.1:0".to_owned(),
-        "server.workers=1".to_owned(),
-        format!("draw.master_secret={}", "5a".repeat(32)),
-        "log.level=warn".to_owned(),
-    ];
-    common.extend(settings.iter().map(|&setting| setting.to_owned()));
-    let with_settings = |command: &mut Command| {
-        for setting in &common {
-            command.args(["--set", setting]);
-        }
-    };
-    let mut import = Command::new(binary);
-    import
-        .args(["enterprise", "import"])
-        .arg(csv)
-        .stdout(Stdio::null());
-    with_settings(&mut import);
-    assert!(import.status().expect("run").success(), "import");
-    let mut serve = if Path::new("/usr/bin/taskset").exists() {
-        let mut pinned = Command::new("/usr/bin/taskset");
-        pinned.args(["-c", "0", binary]);
-        pinned
-    } else {
-        Command::new(binary)
-    };
-    serve.arg("serve");
-    with_settings(&mut serve);
-    Server {
-        name,
-        process: serve.spawn().expect("started"),
-        address,
-        _directory: directory,
-    }
-}
-
-/// CPU time of every thread of a process, by the scheduler.
-fn cpu(process: u32) -> Duration {
-    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("a process");
-    let nanoseconds = threads.flatten().filter_map(|thread| {
-        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(nanoseconds.sum())
-}
-
-fn request(random: &mut StdRng, enterprises: usize) -> pb::DecideRequest {
-    let party = |role: pb::PartyRole, index| pb::Party {
-        role: role.into(),
-        identifier: Some(Identifier::CustomsCode(code(index))),
-    };
-    let goods = |hs_code: &str, origin: &str| pb::GoodsItem {
-        hs_code: hs_code.to_owned(),
-        origin_country: origin.to_owned(),
-    };
-    pb::DecideRequest {
-        declaration_number: format!("22252026{}{:09}", 1, random.random_range(0..1_000_000_000)),
-        direction: pb::Direction::Import.into(),
-        parties: vec![
-            party(pb::PartyRole::Declarant, random.random_range(0..enterprises)),
-            party(pb::PartyRole::Consignee, random.random_range(0..enterprises)),
-        ],
-        goods: vec![
-            goods("8471300000", "DE"),
-            goods("8517620000", "JP"),
-            goods("9403200000", "US"),
-        ],
-        customs_office: "2225".to_owned(),
-        transport_mode: pb::TransportMode::Sea.into(),
-        trade_mode: pb::TradeMode::General.into(),
-        container_numbers: vec!["CSQU3054383".to_owned()],
-        ..pb::DecideRequest::default()
-    }
-}
-
-async fn connect(address: SocketAddr) -> FacilitationServiceClient<Channel> {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    loop {
-        let endpoint = Channel::from_shared(format!("http://{address}")).expect("an address");
-        if let Ok(channel) = endpoint.connect().await {
-            let mut client = FacilitationServiceClient::new(channel);
-            let mut random = StdRng::seed_from_u64(0);
-            if client.decide(request(&mut random, 1)).await.is_ok() {
-                return client;
-            }
-        }
-        assert!(Instant::now() < deadline, "the server did not get ready");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
 
 /// Sends that many requests, 16 outstanding on each of 8 connections; gives seconds.
 async fn load(
@@ -215,11 +79,6 @@ fn argument(name: &str, default: usize) -> usize {
         .unwrap_or(default)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn main() {
     let (rounds, calls, count) = (
         argument("--rounds", 7),
@@ -231,7 +90,7 @@ fn main() {
     enterprises(&csv, count);
     let servers: Vec<Server> = VARIANTS
         .iter()
-        .map(|(name, settings)| start(name, settings, &csv))
+        .map(|(name, settings)| Server::start(name, settings, &csv))
         .collect();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -242,7 +101,7 @@ fn main() {
         for server in &servers {
             let mut own = Vec::new();
             for _ in 0..CONNECTIONS {
-                own.push(connect(server.address).await);
+                own.push(FacilitationServiceClient::new(connect(server.address).await));
             }
             // Warm.
             load(&own, calls / 4, count, 99).await;
@@ -251,9 +110,9 @@ fn main() {
         let mut costs = vec![Vec::new(); servers.len()];
         for round in 0..rounds {
             for (index, server) in servers.iter().enumerate() {
-                let before = cpu(server.process.id());
+                let before = server.cpu();
                 let seconds = load(&clients[index], calls, count, round as u64).await;
-                let spent = cpu(server.process.id()).saturating_sub(before);
+                let spent = server.cpu().saturating_sub(before);
                 let cost = spent.as_secs_f64() * 1e6 / calls as f64;
                 println!(
                     "round {round}: {:<14} {cost:6.2} us CPU a decision, {:7.0} decisions/s",
