@@ -11,7 +11,7 @@ use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tracing::{info, warn};
 
@@ -30,6 +30,8 @@ use crate::{
 
 /// How long the store may take to tell what it holds before questions are answered without.
 const FIRST_CONTACT: Duration = Duration::from_secs(1);
+/// A question that fails within this is asked again.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// Between two tries: from here, doubling, to there.
 const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// Keys that are asked for by one question to the store, about: a caller's keys stay together.
@@ -167,7 +169,13 @@ async fn answer(shipments: &Arc<Shipments>, mut store: ShipmentStore, mut lookup
                 Key::Container(number) => containers.push(number.as_str()),
             }
         }
-        let found = ask(&mut store, &declarations, &containers).await;
+        let begun = Instant::now();
+        let mut found = ask(&mut store, &declarations, &containers).await;
+        // A connection that broke while nobody asked is found out by who asks next.
+        if found.is_err() && begun.elapsed() < AT_ONCE {
+            sleep(WAITS.0).await;
+            found = ask(&mut store, &declarations, &containers).await;
+        }
         if let Ok(found) = &found {
             for stored in found {
                 shipments.absorb(stored);

@@ -246,11 +246,11 @@ fn the_latest_declarations_keep_their_first_draw_however_many_came_before() {
     each(5, 300_000, |declaration| {
         keys.draw(declaration, day);
     });
-    // 1000 of the latest 100,000, where 2^18 are to be remembered.
+    // 1000 of the latest 50,000, where 2^16 are remembered without shipments.
     let (mut number, mut asked, mut rolled) = (0, 0, 0);
     each(5, 300_000, |plain| {
         number += 1;
-        if number > 200_000 && number % 100 == 0 {
+        if number > 250_000 && number % 50 == 0 {
             let transport_document = Some(arrayvec::ArrayString::from("BL-LATER").unwrap());
             let with_document = Declaration {
                 transport_document,

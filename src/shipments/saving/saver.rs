@@ -27,6 +27,8 @@ const GATHER: Duration = Duration::from_millis(50);
 const HANDED_OVER_WITHIN: Duration = Duration::from_secs(10);
 /// Between two looks at where the log ends.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// How long what is on its way to the store may take at stop.
+const LAST_STEP: Duration = Duration::from_secs(1);
 /// Bound on the last batch at stop.
 const LAST_BATCH: Duration = Duration::from_secs(2);
 /// Between two deletions of old shipments.
@@ -48,7 +50,18 @@ impl Saver {
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let (mut wait, mut is_failing, mut is_rebuilt) = (WAITS.0, false, false);
         while !*stop.borrow() {
-            match self.step(&mut is_rebuilt).await {
+            let mut stopping = stop.clone();
+            let overdue = async {
+                // A sender that is gone stops too.
+                drop(stopping.wait_for(|stop| *stop).await);
+                sleep(LAST_STEP).await;
+            };
+            let stepped = tokio::select! {
+                stepped = self.step(&mut is_rebuilt) => stepped,
+                // The store is silent: what is on its way is sent again.
+                () = overdue => break,
+            };
+            match stepped {
                 Ok(is_more) => {
                     if std::mem::take(&mut is_failing) {
                         info!("shipments are saved again");
