@@ -10,24 +10,10 @@ use crate::wire::{pb, raw, violations::undecodable_field};
 /// A refusal as the item of a batch or stream carries it.
 pub(super) fn item_error(refusal: Refusal) -> pb::ItemError {
     let (code, message) = (refusal.code(), refusal.message());
-    let violations = match refusal {
-        Refusal::Invalid(violations) => violations.0,
-        Refusal::NotReady
-        | Refusal::Behind
-        | Refusal::DeadlineExceeded
-        | Refusal::OtherEpoch
-        | Refusal::NoHistory
-        | Refusal::NotLogged
-        | Refusal::NotFound(_)
-        | Refusal::Unread
-        | Refusal::DrawDisputed(_)
-        | Refusal::NoShipments
-        | Refusal::ShipmentsUnreachable
-        | Refusal::TooOld
-        | Refusal::TooManyWatches
-        | Refusal::TooManyLookups
-        | Refusal::TooSlow
-        | Refusal::Draining => Vec::new(),
+    let violations = if let Refusal::Invalid(violations) = refusal {
+        violations.0
+    } else {
+        Vec::new()
     };
     let violation = |(field, description)| pb::FieldViolation { field, description };
     pb::ItemError {

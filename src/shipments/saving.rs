@@ -7,7 +7,7 @@
 
 mod saver;
 
-use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -86,14 +86,7 @@ impl Saving {
             log,
             retention,
         } = self;
-        let saver = Saver {
-            shipments: Arc::clone(&shipments),
-            store,
-            log,
-            retention,
-            heads: VecDeque::new(),
-            trimmed: None,
-        };
+        let saver = Saver::new(Arc::clone(&shipments), store, log, retention);
         let mut stopping = stop.clone();
         tokio::join!(saver.run(stop), async {
             tokio::select! {

@@ -75,6 +75,13 @@ impl Shipments {
 
     /// Takes in what the store holds of a declaration.
     pub(super) fn absorb(&self, stored: &StoredShipment) {
+        // Most of what the store tells of is what this replica told it.
+        if self
+            .stored(stored)
+            .is_some_and(|held| stored.revision <= held.inner().base)
+        {
+            return;
+        }
         let theirs = match record::read(stored) {
             Ok(theirs) => theirs,
             Err(problem) => {
@@ -113,13 +120,18 @@ impl Shipments {
 
     /// Takes in what the store holds where it did not take ours.
     pub(super) fn absorb_conflict(&self, stored: &StoredShipment) {
-        let number = stored.declaration_number.parse().ok();
-        if let Some(held) = number.and_then(|number| self.held(&number)) {
+        if let Some(held) = self.stored(stored) {
             let mut inner = held.inner();
             // A store that was put back to an older state: ours follows on what it holds now.
             inner.base = inner.base.min(stored.revision.saturating_sub(1));
         }
         self.absorb(stored);
+    }
+
+    /// What memory holds of the same declaration.
+    fn stored(&self, stored: &StoredShipment) -> Option<Arc<Held>> {
+        let number = stored.declaration_number.parse().ok()?;
+        self.held(&number)
     }
 
     /// What is known of a declaration, from memory or the store; `None` where it was never decided.

@@ -87,6 +87,8 @@ fn hash(value: impl Hash) -> u64 {
 struct Watched {
     /// Hash of what was sent last; 0 for nothing.
     sent: u64,
+    /// The end of validity that stands in [`Watch::ends`] for it.
+    end: Timestamp,
     /// Kept in memory for as long as the watch lives.
     pins: SmallVec<[Arc<Held>; 1]>,
 }
@@ -277,7 +279,8 @@ impl Watch {
         if std::mem::replace(&mut watched.sent, hash) == hash {
             return None;
         }
-        if view.valid_until > Moment::now().timestamp {
+        if view.valid_until > Moment::now().timestamp && watched.end != view.valid_until {
+            watched.end = view.valid_until;
             self.ends.push(Reverse((view.valid_until, place)));
         }
         is_news.then_some(view)

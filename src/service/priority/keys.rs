@@ -1,7 +1,5 @@
 //! Keys of shipments, from the wire to the domain.
 
-use std::collections::HashSet;
-
 use crate::{
     domain::identifier::BadIdentifier,
     shipments::Key,
@@ -34,18 +32,16 @@ pub(super) fn parse(sent: Option<&pb::ShipmentKey>, path: impl Fn() -> String) -
     key.map_err(|BadIdentifier(rule)| broken(rule))
 }
 
-/// The keys of a watch, each once, or everything that is wrong with them.
+/// The keys of a watch, or everything that is wrong with them.
 pub(super) fn watched(sent: &[pb::ShipmentKey]) -> Result<Vec<Key>, Violations> {
     if sent.is_empty() || sent.len() > MAX_WATCHED {
         return Err(Violations::of("keys", "must be 1 to 10000"));
     }
     let mut violations = Violations::default();
-    let mut seen = HashSet::with_capacity(sent.len());
     let mut keys = Vec::with_capacity(sent.len());
     for (index, sent) in sent.iter().enumerate() {
         match parse(Some(sent), || format!("keys[{index}]")) {
-            Ok(key) if seen.insert(key) => keys.push(key),
-            Ok(_) => {}
+            Ok(key) => keys.push(key),
             Err(Violations(broken)) => violations.0.extend(broken),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use foldhash::HashSet;
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
     sync::watch,
@@ -12,7 +13,12 @@ use tracing::{info, warn};
 use super::{LoggedDecisions, WAITS, longer};
 use crate::{
     audit::read::ReadError,
-    shipments::{held::Held, memory::Shipments, rebuild::Reading, record},
+    shipments::{
+        held::{Held, Inner},
+        memory::Shipments,
+        rebuild::Reading,
+        record,
+    },
     upstream::{
         UpstreamError,
         shipments::{Put, ShipmentStore},
@@ -37,16 +43,33 @@ const TRIM_EVERY: Duration = Duration::from_hours(1);
 /// Saves changes.
 #[derive(Debug)]
 pub(super) struct Saver {
-    pub(super) shipments: Arc<Shipments>,
-    pub(super) store: ShipmentStore,
-    pub(super) log: Option<LoggedDecisions>,
-    pub(super) retention: Duration,
+    shipments: Arc<Shipments>,
+    store: ShipmentStore,
+    log: Option<LoggedDecisions>,
+    retention: Duration,
     /// Where the log ended, and when that was seen: the eldest first.
-    pub(super) heads: VecDeque<(Instant, u64)>,
-    pub(super) trimmed: Option<Instant>,
+    heads: VecDeque<(Instant, u64)>,
+    trimmed: Option<Instant>,
 }
 
 impl Saver {
+    /// Saves those shipments there. `log` holds their decisions; `retention` is how long the store keeps one.
+    pub(super) fn new(
+        shipments: Arc<Shipments>,
+        store: ShipmentStore,
+        log: Option<LoggedDecisions>,
+        retention: Duration,
+    ) -> Self {
+        Self {
+            shipments,
+            store,
+            log,
+            retention,
+            heads: VecDeque::new(),
+            trimmed: None,
+        }
+    }
+
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let (mut wait, mut is_failing, mut is_rebuilt) = (WAITS.0, false, false);
         while !*stop.borrow() {
@@ -85,7 +108,7 @@ impl Saver {
                     sleep(wait).await;
                 } else {
                     // A progress that is told late is read again, at worst.
-                    drop(timeout(Duration::from_secs(1), shipments.to_save.notified()).await);
+                    drop(timeout(PROGRESS_EVERY, shipments.to_save.notified()).await);
                     sleep(GATHER).await;
                 }
             };
@@ -133,41 +156,47 @@ impl Saver {
             let unsaved = self.shipments.unsaved();
             unsaved.shipments.values().take(BATCH).cloned().collect()
         };
-        let put = |held: &Arc<Held>| {
+        let is_full = batch.len() == BATCH;
+        let (mut sent, mut puts) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        for held in batch {
             let inner = held.inner();
-            let is_unsaved = inner.shipment.state.revision > inner.base;
-            is_unsaved.then(|| Put {
-                base: inner.base,
-                shipment: record::stored(&inner.shipment),
-            })
-        };
-        let puts: Vec<_> = batch.iter().map(put).collect();
-        let sent: Vec<Put> = puts.iter().flatten().cloned().collect();
-        let stand = if sent.is_empty() {
+            if !self.is_saved(&held, &inner) {
+                puts.push(Put {
+                    base: inner.base,
+                    shipment: record::stored(&inner.shipment),
+                });
+                drop(inner);
+                sent.push(held);
+            }
+        }
+        let stand = if puts.is_empty() {
             Vec::new()
         } else {
-            self.store.put(&sent).await?
+            self.store.put(&puts).await?
         };
-        for (held, put) in batch.iter().zip(&puts) {
+        let refused: HashSet<_> = stand.iter().map(|stored| &stored.declaration_number).collect();
+        for (held, put) in sent.iter().zip(&puts) {
             let mut inner = held.inner();
-            if let Some(put) = put
-                && inner.base == put.base
-                && !stand
-                    .iter()
-                    .any(|stored| stored.declaration_number == put.shipment.declaration_number)
-            {
+            if inner.base == put.base && !refused.contains(&put.shipment.declaration_number) {
                 inner.base = put.shipment.revision;
             }
-            if inner.shipment.state.revision <= inner.base {
-                // While no change of it can be told.
-                self.shipments.unsaved().shipments.remove(&held.number);
-            }
+            self.is_saved(held, &inner);
         }
         // Another replica was first.
         for stored in &stand {
             self.shipments.absorb_conflict(stored);
         }
-        Ok(batch.len() == BATCH || !stand.is_empty())
+        Ok(is_full || !stand.is_empty())
+    }
+
+    /// Whether the store has a shipment as it is; then it does not wait any more.
+    fn is_saved(&self, held: &Held, inner: &Inner) -> bool {
+        let is_saved = inner.shipment.state.revision <= inner.base;
+        if is_saved {
+            // No change of it can be told meanwhile.
+            self.shipments.unsaved().shipments.remove(&held.number);
+        }
+        is_saved
     }
 
     /// Tells the store up to where the log's decisions are in it.

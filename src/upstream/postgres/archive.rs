@@ -21,23 +21,18 @@ use super::{
         archive::{HeadTaken, Progress, ShippedDecision, ShippedGroup, SignedText, hash, signed},
     },
     Settings,
-    connect::{Address, Session},
-    within,
+    connect::Kept,
 };
 
 /// Months whose partitions are made ahead.
 const AHEAD: Duration = Duration::from_hours(24 * 31);
-/// Bound on one batch, where the usual one is shorter: it is more work than a look.
-const BATCH: Duration = Duration::from_secs(30);
 /// Between the parts of one text that holds several: not in any customs code.
 const SEPARATOR: &str = ",";
 
 /// Ships to a database.
 #[derive(Debug)]
 pub struct Archive {
-    settings: Settings,
-    address: Address,
-    session: Option<Session>,
+    kept: Kept,
     /// The months whose partitions are known to be there, as `YYYYMM`.
     months: BTreeSet<i32>,
 }
@@ -46,9 +41,7 @@ impl Archive {
     /// An archive in that database; connects at the first use.
     pub fn new(settings: Settings) -> Result<Self, UpstreamError> {
         Ok(Self {
-            address: Address::read(&settings)?,
-            settings,
-            session: None,
+            kept: Kept::new(settings)?,
             months: BTreeSet::new(),
         })
     }
@@ -204,23 +197,15 @@ impl Archive {
         Ok(())
     }
 
-    /// Does something on the session, which lives on only if that goes well and in time.
     async fn on_session<T>(
         &mut self,
         work: impl AsyncFnOnce(&Client) -> Result<T, UpstreamError>,
     ) -> Result<T, UpstreamError> {
-        let session = match self.session.take() {
-            Some(session) if !session.client.is_closed() => session,
-            _ => {
-                // Partitions may have been dropped meanwhile, or the database be another one.
-                self.months.clear();
-                self.address.session(&self.settings).await?
-            }
-        };
-        let bound = self.settings.timeout.max(BATCH);
-        let done = within(bound, "the audit log's archive", work(&session.client)).await?;
-        self.session = Some(session);
-        Ok(done)
+        if !self.kept.is_open() {
+            // Partitions may have been dropped meanwhile, or the database be another one.
+            self.months.clear();
+        }
+        self.kept.with("the audit log's archive", work).await
     }
 }
 

@@ -107,6 +107,18 @@ impl Address {
         Ok(session)
     }
 
+    /// That session, where it is still open, or else a new one.
+    pub(super) async fn reuse(
+        &self,
+        settings: &Settings,
+        kept: Option<Session>,
+    ) -> Result<Session, UpstreamError> {
+        match kept {
+            Some(session) if session.is_open() => Ok(session),
+            _ => self.session(settings).await,
+        }
+    }
+
     /// Connects to a database that may not hold a store yet.
     pub(super) async fn any_session(&self, settings: &Settings) -> Result<Session, UpstreamError> {
         let (client, connection) = self.connect(settings).await?;
@@ -121,6 +133,53 @@ impl Address {
             client,
             _connection: tasks,
         })
+    }
+}
+
+impl Session {
+    fn is_open(&self) -> bool {
+        !self.client.is_closed()
+    }
+}
+
+/// Bound on one batch, where the usual one is shorter: it is more work than a look, and may wait for the batches of others.
+const BATCH: Duration = Duration::from_secs(30);
+
+/// A session that is kept from one batch to the next; connects at the first use.
+#[derive(Debug)]
+pub(super) struct Kept {
+    settings: Settings,
+    address: Address,
+    session: Option<Session>,
+}
+
+impl Kept {
+    /// A session with that database.
+    pub(super) fn new(settings: Settings) -> Result<Self, UpstreamError> {
+        Ok(Self {
+            address: Address::read(&settings)?,
+            settings,
+            session: None,
+        })
+    }
+
+    /// Whether the next use goes on with the session of the last.
+    pub(super) fn is_open(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::is_open)
+    }
+
+    /// Does something on the session, which lives on only if that goes well and in time. `what` is for who is told that it did
+    /// not.
+    pub(super) async fn with<T>(
+        &mut self,
+        what: &str,
+        work: impl AsyncFnOnce(&Client) -> Result<T, UpstreamError>,
+    ) -> Result<T, UpstreamError> {
+        let session = self.address.reuse(&self.settings, self.session.take()).await?;
+        let bound = self.settings.timeout.max(BATCH);
+        let done = within(bound, what, work(&session.client)).await?;
+        self.session = Some(session);
+        Ok(done)
     }
 }
 

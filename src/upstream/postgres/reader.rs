@@ -95,9 +95,6 @@ impl Reader {
 
     /// The session, taken out: it is put back by who ends well with it.
     async fn session(&mut self) -> Result<Session, UpstreamError> {
-        match self.session.take() {
-            Some(session) if !session.client.is_closed() => Ok(session),
-            _ => self.address.session(&self.settings).await,
-        }
+        self.address.reuse(&self.settings, self.session.take()).await
     }
 }

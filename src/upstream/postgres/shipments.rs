@@ -4,8 +4,6 @@ mod feed;
 
 pub use self::feed::ShipmentFeed;
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures_util::future::try_join3;
 use jiff::Timestamp;
@@ -21,12 +19,9 @@ use super::{
         shipments::{Put, StoredShipment, instant, nanoseconds},
     },
     Settings,
-    connect::{Address, Session},
-    within,
+    connect::Kept,
 };
 
-/// Bound on one batch, where the usual one is shorter: it waits for the batches of others.
-const BATCH: Duration = Duration::from_secs(30);
 /// Shipments that are deleted at once.
 const TRIM_STEP: u64 = 2_000;
 
@@ -83,18 +78,14 @@ const TRIM: &str = "
 /// Reads and writes the tables.
 #[derive(Debug)]
 pub struct Shipments {
-    settings: Settings,
-    address: Address,
-    session: Option<Session>,
+    kept: Kept,
 }
 
 impl Shipments {
     /// The shipments in that database; connects at the first use.
     pub fn new(settings: Settings) -> Result<Self, UpstreamError> {
         Ok(Self {
-            address: Address::read(&settings)?,
-            settings,
-            session: None,
+            kept: Kept::new(settings)?,
         })
     }
 
@@ -194,19 +185,11 @@ impl Shipments {
         }
     }
 
-    /// Does something on the session, which lives on only if that goes well and in time.
     async fn on_session<T>(
         &mut self,
         work: impl AsyncFnOnce(&Client) -> Result<T, UpstreamError>,
     ) -> Result<T, UpstreamError> {
-        let session = match self.session.take() {
-            Some(session) if !session.client.is_closed() => session,
-            _ => self.address.session(&self.settings).await?,
-        };
-        let bound = self.settings.timeout.max(BATCH);
-        let done = within(bound, "the store of shipments", work(&session.client)).await?;
-        self.session = Some(session);
-        Ok(done)
+        self.kept.with("the store of shipments", work).await
     }
 }
 

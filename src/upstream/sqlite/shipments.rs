@@ -215,11 +215,12 @@ fn put(connection: &mut Connection, puts: &[Put]) -> Result<Vec<StoredShipment>,
         write(&transaction, sequence, shipment)?;
         let former = former.map_or_else(Vec::new, |former| former.container_numbers);
         if former != shipment.container_numbers {
-            leave(&transaction, &shipment.declaration_number, &former)?;
-            load(
+            each(&transaction, LEAVE, &former, &shipment.declaration_number)?;
+            each(
                 &transaction,
-                &shipment.declaration_number,
+                LOAD,
                 &shipment.container_numbers,
+                &shipment.declaration_number,
             )?;
         }
     }
@@ -254,30 +255,21 @@ fn write(connection: &Connection, sequence: u64, shipment: &StoredShipment) -> R
     Ok(())
 }
 
-fn load(
-    connection: &Connection,
-    declaration_number: &str,
-    containers: &[String],
-) -> Result<(), rusqlite::Error> {
-    let mut insert = connection.prepare_cached(
-        "INSERT OR IGNORE INTO shipment_container (container_number, declaration_number) VALUES (?1, ?2)",
-    )?;
-    for container in containers {
-        insert.execute([container, declaration_number])?;
-    }
-    Ok(())
-}
+/// Puts a shipment under a container, or takes it away from there.
+const LOAD: &str =
+    "INSERT OR IGNORE INTO shipment_container (container_number, declaration_number) VALUES (?1, ?2)";
+const LEAVE: &str = "DELETE FROM shipment_container WHERE container_number = ?1 AND declaration_number = ?2";
 
-fn leave(
+/// Does one of these with each of a shipment's containers.
+fn each(
     connection: &Connection,
-    declaration_number: &str,
+    statement: &str,
     containers: &[String],
+    declaration_number: &str,
 ) -> Result<(), rusqlite::Error> {
-    let mut delete = connection.prepare_cached(
-        "DELETE FROM shipment_container WHERE container_number = ?1 AND declaration_number = ?2",
-    )?;
+    let mut statement = connection.prepare_cached(statement)?;
     for container in containers {
-        delete.execute([container, declaration_number])?;
+        statement.execute([container, declaration_number])?;
     }
     Ok(())
 }
@@ -295,10 +287,11 @@ fn trim(connection: &mut Connection, before: Timestamp) -> Result<usize, Upstrea
         transaction
             .prepare_cached(delete)?
             .execute([&shipment.declaration_number])?;
-        leave(
+        each(
             &transaction,
-            &shipment.declaration_number,
+            LEAVE,
             &shipment.container_numbers,
+            &shipment.declaration_number,
         )?;
     }
     transaction.commit()?;

@@ -58,10 +58,7 @@ impl ShipmentFeed {
     }
 
     async fn read(&mut self) -> Result<(Place, Page), UpstreamError> {
-        let session = match self.session.take() {
-            Some(session) if !session.client.is_closed() => session,
-            _ => self.address.session(&self.settings).await?,
-        };
+        let session = self.address.reuse(&self.settings, self.session.take()).await?;
         // It stays where it is: a look that is given up leaves no transaction behind.
         let client = &self.session.insert(session).client;
         let (known, recent) = (self.place.clone(), self.recent);
