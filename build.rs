@@ -57,15 +57,18 @@ fn stamp() {
     println!("cargo:rerun-if-env-changed=GREENLANE_COMMIT");
     println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
     let given = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-    // A source that was unpacked inside another repository is not of its commit.
-    let is_repository = git(&["rev-parse", "--show-prefix"]).is_some_and(|prefix| prefix.is_empty());
+    let (commit, built_at) = (given("GREENLANE_COMMIT"), given("SOURCE_DATE_EPOCH"));
+    // A source that was unpacked inside another repository is not of its commit. Who says both is not built anew whenever
+    // HEAD moves.
+    let is_repository = (commit.is_none() || built_at.is_none())
+        && git(&["rev-parse", "--show-prefix"]).is_some_and(|prefix| prefix.is_empty());
     let of_git = |arguments: &[&str]| is_repository.then(|| git(arguments)).flatten();
     if let Some(log) = of_git(&["rev-parse", "--git-path", "logs/HEAD"]) {
         // Written whenever HEAD moves; where there is none, looked for at every build.
         println!("cargo:rerun-if-changed={log}");
     }
-    let commit = given("GREENLANE_COMMIT").or_else(|| of_git(&["rev-parse", "HEAD"]));
-    let built_at = given("SOURCE_DATE_EPOCH").or_else(|| of_git(&["log", "-1", "--format=%ct"]));
+    let commit = commit.or_else(|| of_git(&["rev-parse", "HEAD"]));
+    let built_at = built_at.or_else(|| of_git(&["log", "-1", "--format=%ct"]));
     if let Some(commit) = commit {
         let short = commit.get(..12).unwrap_or(&commit);
         println!("cargo:rustc-env=GREENLANE_COMMIT={short}");

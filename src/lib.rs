@@ -6,7 +6,7 @@
 //! In reading order; an arrow means "may import":
 //!
 //! ```text
-//! main -> cli -> app -> { service, upstream } -> facilitation -> { policy, registry } -> domain
+//! main -> cli -> app -> { web -> service, upstream } -> facilitation -> { policy, registry } -> domain
 //!                                upstream ------> metrics ------------------------------> domain
 //! ```
 //!
@@ -20,6 +20,7 @@
 //! - [`audit`]: the log of every answered decision, and its proofs.
 //! - [`shipments`]: what port terminals ask, and every change of it.
 //! - [`service`]: the gRPC services.
+//! - [`web`]: probes, metrics and JSON over HTTP.
 //! - [`app`]: settings, wiring, supervision.
 //! - [`cli`]: the commands.
 //!
@@ -54,6 +55,8 @@ pub mod audit;
 pub mod shipments;
 
 pub mod service;
+
+pub mod web;
 
 pub mod app;
 

@@ -32,7 +32,7 @@ struct Rule {
     pure: bool,
 }
 
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 13] = [
     Rule {
         folder: "domain",
         own: &[],
@@ -234,10 +234,34 @@ const RULES: [Rule; 12] = [
             "tokio",
             "tokio_stream",
             "tonic",
+            "tonic_health",
             "tonic_types",
             "tower_service",
             "tracing",
             "uuid",
+        ],
+        pure: false,
+    },
+    Rule {
+        folder: "web",
+        own: &[
+            "domain",
+            "metrics",
+            "policy",
+            "facilitation",
+            "audit::rates",
+            "wire",
+            "service",
+        ],
+        crates: &[
+            "bytes",
+            "http",
+            "http_body_util",
+            "hyper",
+            "hyper_util",
+            "serde_json",
+            "tokio",
+            "tonic",
         ],
         pure: false,
     },
@@ -254,6 +278,7 @@ const RULES: [Rule; 12] = [
             "shipments",
             "wire",
             "service",
+            "web",
         ],
         crates: &["*"],
         pure: false,
@@ -271,6 +296,7 @@ const RULES: [Rule; 12] = [
             "shipments",
             "wire",
             "service",
+            "web",
             "app",
         ],
         crates: &["*"],

@@ -8,10 +8,8 @@
 pub mod audit;
 pub mod draws;
 pub mod feed;
-pub mod health;
 mod parts;
 pub mod policies;
-pub mod probes;
 pub mod relay;
 pub mod secret;
 pub mod server;
@@ -34,9 +32,8 @@ use tokio::{
 use tracing::{error, info};
 
 use self::{
-    audit::Proof, draws::Committer, feed::Feed, health::Health, parts::Parts, policies::Reloader,
-    probes::PriorityRoute, server::Server, services::Services, settings::Settings, shipments::Terminals,
-    shipping::Shipping,
+    audit::Proof, draws::Committer, feed::Feed, parts::Parts, policies::Reloader, server::Server,
+    services::Services, settings::Settings, shipments::Terminals, shipping::Shipping,
 };
 use crate::{
     audit::{
@@ -49,10 +46,12 @@ use crate::{
     service::{
         audit::AuditRpc,
         facilitation::{AcceptanceWindow, FacilitationRpc},
+        health::{self, Health},
         priority::PriorityRpc,
         registry::RegistryRpc,
     },
     upstream::{commitments::Commitments, source::Source, status::FeedStatus},
+    web::{self, PriorityRoute, Web},
     wire::pb::audit_record::Entry,
 };
 
@@ -64,7 +63,7 @@ pub struct App {
     shipping: Shipping,
     terminals: Terminals,
     committer: Committer,
-    probes: std::net::TcpListener,
+    http: std::net::TcpListener,
     priority: PriorityRpc,
     feed: Feed,
     metrics: Arc<Metrics>,
@@ -178,7 +177,7 @@ impl App {
             shipping,
             terminals,
             committer,
-            probes: probes::bind(settings.server.http_addr)?,
+            http: web::server::bind(settings.server.http_addr)?,
             priority,
             feed,
             metrics,
@@ -198,7 +197,7 @@ impl App {
 
     /// The HTTP address that is bound.
     pub fn http_address(&self) -> io::Result<SocketAddr> {
-        self.probes.local_addr()
+        self.http.local_addr()
     }
 
     /// Serves until `stop` completes or a part ends, then drains: unready, finish calls, stop the rest.
@@ -209,7 +208,7 @@ impl App {
             shipping,
             terminals,
             mut committer,
-            probes,
+            http,
             priority,
             feed,
             metrics,
@@ -220,17 +219,17 @@ impl App {
             stops,
             propagation,
         } = self;
-        info!(grpc = %server.local_address()?, http = %probes.local_addr()?, "listening");
+        info!(grpc = %server.local_address()?, http = %http.local_addr()?, "listening");
         let mut parts = Parts::new(stops.rest.subscribe());
-        let (listener, stop_http) = (tokio::net::TcpListener::from_std(probes)?, parts.stop());
-        let told = probes::Told {
+        let (listener, stop_http) = (tokio::net::TcpListener::from_std(http)?, parts.stop());
+        let web = Web {
             health: Arc::clone(&health),
             metrics,
             rates,
             priority: Arc::new(PriorityRoute::new(priority)),
         };
         parts.add("http", async move {
-            Ok(probes::run(listener, told, stop_http).await?)
+            Ok(web::server::run(listener, web, stop_http).await?)
         });
         parts.add_endless("health", {
             let (health, stop) = (Arc::clone(&health), parts.stop());

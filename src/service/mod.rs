@@ -9,6 +9,7 @@ pub mod codec;
 pub mod deadline;
 pub mod dispatch;
 pub mod facilitation;
+pub mod health;
 mod items;
 pub mod priority;
 pub mod registry;

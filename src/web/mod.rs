@@ -1,0 +1,87 @@
+//! The HTTP side: probes for an orchestrator, metrics, and in JSON what is answered over gRPC too.
+//!
+//! | path | what |
+//! |---|---|
+//! | `/livez` | the process answers |
+//! | `/readyz` | decisions can be had, and registry data has not EXPIRED |
+//! | `/startupz` | the first snapshot is in force |
+//! | `/metrics` | every metric, as `OpenMetrics` text |
+//! | `/v1/priority/...` | see [`PriorityRoute`] |
+
+mod priority;
+mod response;
+pub mod server;
+
+pub use priority::PriorityRoute;
+
+use std::sync::Arc;
+
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+
+use self::response::{Answer, body, text};
+use crate::{
+    audit::rates::RateTable,
+    domain::Date,
+    facilitation::Moment,
+    metrics::{self, Metrics},
+    policy::draw::Epoch,
+    service::health::Health,
+};
+
+/// What the HTTP side answers from; a clone a connection.
+#[derive(Debug, Clone)]
+pub struct Web {
+    /// Whether decisions can be had.
+    pub health: Arc<Health>,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+    /// Realized rates, for figures.
+    pub rates: Arc<RateTable>,
+    /// Priorities of shipments.
+    pub priority: Arc<PriorityRoute>,
+}
+
+impl Web {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET");
+        }
+        let path = request.uri().path();
+        if let Some(key) = path.strip_prefix(priority::PATH) {
+            return self.priority.answer(key).await;
+        }
+        match path {
+            "/livez" => probe(true, ""),
+            "/readyz" => probe(
+                self.health.is_serving(),
+                "not ready: the registry is loading, expired, or draining",
+            ),
+            "/startupz" => probe(self.health.has_started(), "starting: no registry snapshot yet"),
+            "/metrics" => self.scrape(),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "there are /livez, /readyz, /startupz, /metrics and /v1/priority/{declaration or container}",
+            ),
+        }
+    }
+
+    /// Every metric, with what is read only when it is asked for.
+    fn scrape(&self) -> Answer {
+        self.metrics.read_registry(&self.health.reading());
+        let month = Epoch::of(Date::of(Moment::now().timestamp));
+        self.metrics.read_rates(&self.rates.reading(month));
+        self.metrics.text().map_or_else(
+            |_| text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"),
+            |metrics| body(StatusCode::OK, metrics::OPENMETRICS, metrics.into()),
+        )
+    }
+}
+
+fn probe(holds: bool, otherwise: &'static str) -> Answer {
+    if holds {
+        text(StatusCode::OK, "ok")
+    } else {
+        text(StatusCode::SERVICE_UNAVAILABLE, otherwise)
+    }
+}

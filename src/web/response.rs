@@ -1,0 +1,83 @@
+//! Responses: text, documents, and refusals as `google.rpc.Status` in JSON.
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use http_body_util::Full;
+use serde_json::{Value, json};
+use tonic::Code;
+
+use crate::service::status::Refusal;
+
+/// What is answered to a request.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+pub(super) fn text(status: StatusCode, text: &'static str) -> Answer {
+    body(
+        status,
+        "text/plain; charset=utf-8",
+        Bytes::from_static(text.as_bytes()),
+    )
+}
+
+pub(super) fn body(status: StatusCode, media_type: &'static str, body: Bytes) -> Answer {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let media_type = header::HeaderValue::from_static(media_type);
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
+pub(super) fn document(code: StatusCode, value: &Value) -> Answer {
+    body(code, "application/json", value.to_string().into())
+}
+
+/// A refusal, with the HTTP code that goes with it.
+pub(super) fn refused(refusal: &Refusal) -> Answer {
+    let mut details = Vec::new();
+    if let Refusal::Invalid(violations) = refusal {
+        let violation = |(field, rule): &(String, String)| json!({"field": field, "description": rule});
+        let violations: Vec<_> = violations.0.iter().map(violation).collect();
+        details.push(json!({
+            "@type": "type.googleapis.com/google.rpc.BadRequest",
+            "fieldViolations": violations,
+        }));
+    }
+    let wait = refusal.retry_after().map(|wait| wait.as_secs());
+    if let Some(seconds) = wait {
+        details.push(json!({
+            "@type": "type.googleapis.com/google.rpc.RetryInfo",
+            "retryDelay": format!("{seconds}s"),
+        }));
+    }
+    let code = refusal.code();
+    let mut response = document(http_code(code), &status(code, &refusal.message(), &details));
+    if let Some(seconds) = wait {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// A `google.rpc.Status`.
+pub(super) fn status(code: Code, message: &str, details: &[Value]) -> Value {
+    json!({"code": i32::from(code), "message": message, "details": details})
+}
+
+/// The HTTP code that `google.rpc.Code` maps to.
+const fn http_code(code: Code) -> StatusCode {
+    match code {
+        Code::Ok => StatusCode::OK,
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        // Nobody is left to read the code of a call that was cancelled.
+        Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+    }
+}
