@@ -136,9 +136,10 @@ doctests() {
   timeout -k 30 600 cargo test --locked --doc
 }
 
+# Most of these tests wait for servers and clocks: files run beside each other, the tests of one file one after the other.
 end_to_end() {
   GREENLANE_BIN=${GREENLANE_BIN:-$target/debug/greenlane} BUF=$buf NODE_MODULES=$node/node_modules timeout -k 30 "${GREENLANE_E2E_TIMEOUT:-1200}" \
-    "$venv/bin/python" -m pytest tests/e2e -q -rs -p no:cacheprovider --color=no
+    "$venv/bin/python" -m pytest tests/e2e -n "${GREENLANE_E2E_PROCESSES:-3}" --dist loadfile --no-loadscope-reorder -o tmp_path_retention_policy=failed -q -rs -p no:cacheprovider --color=no
 }
 
 # count WORD LOG: the sum of the numbers before WORD in the summary lines of nextest, cargo test or pytest.
