@@ -224,7 +224,9 @@ const RULES: [Rule; 13] = [
         crates: &[
             "async_stream",
             "bytes",
+            "foldhash",
             "http",
+            "http_body",
             "hyper",
             "jiff",
             "prost",
@@ -235,6 +237,7 @@ const RULES: [Rule; 13] = [
             "tokio_stream",
             "tonic",
             "tonic_health",
+            "tonic_reflection",
             "tonic_types",
             "tower_service",
             "tracing",

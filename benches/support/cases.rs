@@ -338,6 +338,7 @@ fn count(world: &mut World, on_documents: bool) -> Loop {
         (observation, outcome.decision.lane)
     });
     let outcomes: Vec<_> = outcomes.collect();
+    const AFTER: Duration = Duration::from_micros(12);
     let (table, metrics) = (RateTable::default(), Metrics::default());
     let mut draw = 0_u64;
     Box::new(move |_, count| {
@@ -348,7 +349,7 @@ fn count(world: &mut World, on_documents: bool) -> Loop {
                 observation.consignment = Some(draw);
             }
             let tier = observation.cell.credit_tier;
-            metrics.decided(tier, lane, observation.basis, observation.selected);
+            metrics.decided(tier, lane, observation.basis, observation.selected, AFTER);
             table.count(&observation);
         }
     })

@@ -224,9 +224,9 @@ impl App {
         let (listener, stop_http) = (tokio::net::TcpListener::from_std(http)?, parts.stop());
         let web = Web {
             health: Arc::clone(&health),
-            metrics,
+            metrics: Arc::clone(&metrics),
             rates,
-            priority: Arc::new(PriorityRoute::new(priority)),
+            priority: Arc::new(PriorityRoute::new(priority, metrics)),
         };
         parts.add("http", async move {
             Ok(web::server::run(listener, web, stop_http).await?)

@@ -26,6 +26,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::settings::LimitSettings;
+use crate::metrics::{Metrics, Shed};
 
 /// How the server treats connections.
 #[derive(Debug, Clone)]
@@ -100,6 +101,7 @@ pub struct Server {
     workers: Vec<Worker>,
     limits: ConnectionLimits,
     open: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
@@ -154,7 +156,14 @@ impl Server {
             workers: running,
             limits,
             open,
+            metrics: Arc::default(),
         })
+    }
+
+    /// Has the connections counted that are refused.
+    #[must_use]
+    pub fn counting_refused(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// The address that is bound.
@@ -174,6 +183,7 @@ impl Server {
             match accepted {
                 Ok((socket, peer)) => {
                     if self.open.load(Ordering::Relaxed) >= self.limits.connections {
+                        self.metrics.shed(Shed::Connections, 1);
                         debug!(%peer, "connection refused: limits.max_connections are open");
                         continue;
                     }

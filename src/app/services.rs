@@ -13,6 +13,7 @@ use super::{
 use crate::{
     service::{
         audit::AuditRpc,
+        calls::Counting,
         dispatch::Dispatch,
         facilitation::FacilitationRpc,
         priority::PriorityRpc,
@@ -54,6 +55,7 @@ impl<H: Health> Services<H> {
                 .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
+        let counting = Counting::new(&self.facilitation.metrics)?;
         let (reflection, reflection_v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
         let worker = || {
             let (lane, beside) = proof.lane();
@@ -62,6 +64,8 @@ impl<H: Health> Services<H> {
                 ..self.facilitation.clone()
             };
             let service = Dispatch {
+                // Of its own: nobody else's processor touches how often it is held.
+                counting: Arc::new(counting.clone()),
                 feed: self.facilitation.feed.clone(),
                 facilitation: FacilitationServiceServer::new(facilitation)
                     .max_decoding_message_size(self.max_message_bytes)
@@ -92,6 +96,6 @@ impl<H: Health> Services<H> {
             drain,
             settings.drain.deadline.get(),
         )?;
-        Ok(server)
+        Ok(server.counting_refused(self.facilitation.metrics))
     }
 }

@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{TierLabel, registered};
+use super::{Histogram, TierLabel, registered};
 use crate::domain::{
     CreditTier,
     decision::{InspectionBasis, Lane},
@@ -36,6 +36,34 @@ const INSPECTIONS: [(InspectionBasis, bool); 5] = [
     (InspectionBasis::NotDrawn, false),
 ];
 
+/// Upper bounds of the buckets that decisions are counted in, in nanoseconds: from 2 microseconds to a second.
+const DECISION_BOUNDS: [u64; 24] = [
+    2_000,
+    5_000,
+    10_000,
+    15_000,
+    20_000,
+    30_000,
+    50_000,
+    75_000,
+    100_000,
+    150_000,
+    200_000,
+    300_000,
+    500_000,
+    750_000,
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    20_000_000,
+    50_000_000,
+    100_000_000,
+    200_000_000,
+    500_000_000,
+    1_000_000_000,
+];
+
 /// Counters of decisions: every series is there from the start and found by its place, without a map.
 #[derive(Debug)]
 pub(super) struct Decisions {
@@ -43,6 +71,7 @@ pub(super) struct Decisions {
     lanes: Vec<Counter>,
     /// By tier, then as in [`INSPECTIONS`].
     inspections: Vec<Counter>,
+    pub(super) duration: Histogram,
 }
 
 impl Decisions {
@@ -56,6 +85,12 @@ impl Decisions {
             registry,
             "greenlane_inspections",
             "Decisions answered, by governing tier, what the inspection rests on, and whether the goods were selected",
+        );
+        let duration = Histogram::new(&DECISION_BOUNDS);
+        registry.register(
+            "greenlane_decision_duration_seconds",
+            "Seconds from a request's being at hand to its decision's being encoded and logged; each item of a batch or stream counts",
+            duration.clone(),
         );
         let tiers = CreditTier::ALL.iter().map(|tier| tier.name());
         let lane = |credit_tier| {
@@ -78,6 +113,7 @@ impl Decisions {
         Self {
             lanes: tiers.clone().flat_map(lane).collect(),
             inspections: tiers.flat_map(inspection).collect(),
+            duration,
         }
     }
 

@@ -3,10 +3,16 @@
 //! Labels come from closed sets only. What can be read when it is asked for (ages, counts) is set just before it is told.
 
 mod audit;
+mod calls;
 mod decisions;
+mod histogram;
 mod shipments;
+#[cfg(test)]
+mod tests;
 
+pub use calls::{CODES, Calls, Shed};
 pub use decisions::RateReading;
+pub use histogram::{Distribution, Histogram};
 
 use std::{
     fmt,
@@ -16,11 +22,14 @@ use std::{
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram as LockedHistogram},
     registry::{Metric, Registry},
 };
 
-use self::decisions::{Decisions, RateGauges};
+use self::{
+    calls::ShedCounters,
+    decisions::{Decisions, RateGauges},
+};
 use crate::domain::{
     CreditTier,
     decision::{InspectionBasis, Lane},
@@ -69,7 +78,7 @@ pub struct Metrics {
     state: Family<StateLabel, Gauge>,
     quarantined: Gauge,
     changes: Family<EntityLabel, Counter>,
-    propagation: Histogram,
+    propagation: LockedHistogram,
     errors: Family<KindLabel, Counter>,
     resyncs: Family<CauseLabel, Counter>,
     refusals: Family<CauseLabel, Counter>,
@@ -77,6 +86,7 @@ pub struct Metrics {
     mismatches: Counter,
     decisions: Decisions,
     rates: RateGauges,
+    shed: ShedCounters,
     commitments: Family<StateLabel, Gauge>,
     commitment_errors: Family<KindLabel, Counter>,
     /// Of the audit log.
@@ -119,7 +129,7 @@ const STATES: [&str; 4] = ["loading", "live", "stale", "expired"];
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
-        let propagation = Histogram::new(PROPAGATION);
+        let propagation = LockedHistogram::new(PROPAGATION);
         Self {
             enterprises: registered(
                 &mut registry,
@@ -186,6 +196,7 @@ impl Default for Metrics {
             ),
             decisions: Decisions::registered(&mut registry),
             rates: RateGauges::registered(&mut registry),
+            shed: ShedCounters::registered(&mut registry),
             commitments: registered(
                 &mut registry,
                 "greenlane_draw_commitments",
@@ -262,9 +273,34 @@ impl Metrics {
         }
     }
 
-    /// A decision was answered; a few nanoseconds, for the counters are found beforehand.
-    pub fn decided(&self, tier: CreditTier, lane: Lane, basis: InspectionBasis, selected: bool) {
+    /// A decision was answered so long after its request was at hand; a few nanoseconds, for the counters are found
+    /// beforehand.
+    pub fn decided(
+        &self,
+        tier: CreditTier,
+        lane: Lane,
+        basis: InspectionBasis,
+        selected: bool,
+        after: Duration,
+    ) {
         self.decisions.count(tier, lane, basis, selected);
+        self.decisions.duration.observe(after);
+    }
+
+    /// How long decisions took so far.
+    pub fn decision_durations(&self) -> Distribution {
+        self.decisions.duration.reading()
+    }
+
+    /// Counters of the calls of these methods, each a service's name and its own. To be asked for once a process.
+    pub fn calls<'a>(&self, methods: impl IntoIterator<Item = (&'a str, &'a str)>) -> Calls {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        Calls::registered(&mut registry, methods)
+    }
+
+    /// Something was turned away, so many times.
+    pub fn shed(&self, what: Shed, times: u64) {
+        self.shed.count(what, times);
     }
 
     /// Takes the realized rates of the current month, one for each tier.
@@ -319,71 +355,4 @@ impl Metrics {
 
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_happened_is_told_by_name_and_label() {
-        let metrics = Metrics::default();
-        let begun = metrics.text().expect("text");
-        for line in [
-            "greenlane_upstream_changes_total{entity=\"control_order\"} 0",
-            "greenlane_upstream_errors_total{kind=\"unavailable\"} 0",
-            "greenlane_upstream_resyncs_total{cause=\"fork\"} 0",
-            "greenlane_upstream_refusals_total{cause=\"drift\"} 0",
-            "greenlane_draw_commitment_errors_total{kind=\"corrupt\"} 0",
-        ] {
-            assert!(begun.lines().any(|own| own == line), "{line}\n{begun}");
-        }
-        metrics.changed("enterprise", 3);
-        metrics.propagated(Duration::from_millis(7));
-        metrics.refused("drift");
-        metrics.compared(false);
-        metrics.read_registry(&RegistryReading {
-            enterprises: [1, 2, 3, 4, 5],
-            sequence: 9,
-            age: Duration::from_millis(1500),
-            state: "stale",
-            quarantined: 0,
-        });
-        metrics.decided(CreditTier::Certified, Lane::Red, InspectionBasis::Random, true);
-        let mut rates = [RateReading::default(); CreditTier::COUNT];
-        rates[0] = RateReading {
-            realized_ppm: 6_343,
-            lower_bound_ppm: 5_100,
-            upper_bound_ppm: 7_700,
-            limit_ppm: 4_879,
-            breached: true,
-            breached_offices: 2,
-        };
-        metrics.read_rates(&rates);
-        let text = metrics.text().expect("text");
-        for line in [
-            "greenlane_upstream_changes_total{entity=\"enterprise\"} 3",
-            "greenlane_upstream_propagation_seconds_bucket{le=\"0.01\"} 1",
-            "greenlane_upstream_refusals_total{cause=\"drift\"} 1",
-            "greenlane_upstream_digest_mismatches_total 1",
-            "greenlane_registry_enterprises{credit_tier=\"DISCREDITED\"} 4",
-            "greenlane_registry_sequence 9",
-            "greenlane_registry_age_seconds 1.5",
-            "greenlane_registry_state{state=\"stale\"} 1",
-            "greenlane_registry_state{state=\"live\"} 0",
-            "greenlane_decisions_total{lane=\"RED\",credit_tier=\"CERTIFIED\"} 1",
-            "greenlane_decisions_total{lane=\"GREEN\",credit_tier=\"CERTIFIED\"} 0",
-            "greenlane_inspections_total{credit_tier=\"CERTIFIED\",basis=\"RANDOM\",selected=\"true\"} 1",
-            "greenlane_inspections_total{credit_tier=\"CERTIFIED\",basis=\"NOT_DRAWN\",selected=\"false\"} 0",
-            "greenlane_realized_rate_ppm{credit_tier=\"ADVANCED_CERTIFIED\"} 6343",
-            "greenlane_realized_rate_lower_bound_ppm{credit_tier=\"ADVANCED_CERTIFIED\"} 5100",
-            "greenlane_realized_rate_upper_bound_ppm{credit_tier=\"ADVANCED_CERTIFIED\"} 7700",
-            "greenlane_realized_rate_limit_ppm{credit_tier=\"ADVANCED_CERTIFIED\"} 4879",
-            "greenlane_realized_rate_breached{credit_tier=\"ADVANCED_CERTIFIED\"} 1",
-            "greenlane_realized_rate_breached_offices{credit_tier=\"ADVANCED_CERTIFIED\"} 2",
-            "greenlane_realized_rate_breached{credit_tier=\"REGULAR\"} 0",
-        ] {
-            assert!(text.lines().any(|own| own == line), "{line}\n{text}");
-        }
-    }
 }

@@ -14,15 +14,15 @@ pub struct Deadline(pub Instant);
 pub struct BadTimeout;
 
 impl Deadline {
-    /// Reads the header, counted from now; `None` where none is sent.
-    pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, BadTimeout> {
+    /// Reads the header, counted from when the call began; `None` where none is sent.
+    pub fn from_headers(headers: &HeaderMap, begun: Instant) -> Result<Option<Self>, BadTimeout> {
         let Some(value) = headers.get("grpc-timeout") else {
             return Ok(None);
         };
         let text = value.to_str().map_err(|_| BadTimeout)?;
         let timeout = parse(text).ok_or(BadTimeout)?;
         // A deadline too far away to be told is none.
-        Ok(Instant::now().checked_add(timeout).map(Self))
+        Ok(begun.checked_add(timeout).map(Self))
     }
 }
 

@@ -1,14 +1,16 @@
-//! Routes a call to its service by path, under the caller's deadline.
+//! Routes a call to its service by path, under the caller's deadline, and has it counted.
 
 use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
 use tonic::{Status, body::Body, server::NamedService};
 use tower_service::Service;
 
 use super::{
-    deadline::Deadline,
+    calls::Counting,
+    deadline::{BadTimeout, Deadline},
     served::{
         audit_service_server::AuditServiceServer, facilitation_service_server::FacilitationServiceServer,
         priority_service_server::PriorityServiceServer, registry_service_server::RegistryServiceServer,
@@ -17,11 +19,14 @@ use super::{
 };
 use crate::{shipments::Shipments, upstream::status::FeedStatus, wire::violations::Violations};
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+/// What a service answers, as tonic's generated servers give it.
+pub type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 /// Every service of one process. A clone a connection.
 #[derive(Debug, Clone)]
 pub struct Dispatch<F, R, A, P, H, V1, V1Alpha> {
+    /// Counts every call.
+    pub counting: Arc<Counting>,
     /// Tells whether there is data to decide on.
     pub feed: Arc<FeedStatus>,
     /// `FacilitationService`.
@@ -44,7 +49,7 @@ pub struct Dispatch<F, R, A, P, H, V1, V1Alpha> {
 
 /// A tonic service over hyper's body.
 pub trait GrpcService:
-    Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+    Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = Answer>
     + NamedService
     + Clone
     + Send
@@ -53,7 +58,7 @@ pub trait GrpcService:
 }
 
 impl<S> GrpcService for S where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = Answer>
         + NamedService
         + Clone
         + Send
@@ -77,24 +82,32 @@ where
     type Future = Answer;
 
     fn call(&self, mut request: Request<Incoming>) -> Answer {
-        let Ok(deadline) = Deadline::from_headers(request.headers()) else {
-            let violations = Violations::of("grpc-timeout", "must be 1 to 8 digits and one of H M S m u n");
-            return refused(Refusal::Invalid(violations).into());
-        };
-        let Some(deadline) = deadline else {
-            return self.route(request);
-        };
-        if deadline.0 <= tokio::time::Instant::now() {
-            return refused(Refusal::DeadlineExceeded.into());
-        }
-        // Streams outlive this future; they take the deadline from here.
-        request.extensions_mut().insert(deadline);
-        let answer = self.route(request);
-        Box::pin(async move {
-            match tokio::time::timeout_at(deadline.0, answer).await {
-                Ok(answered) => answered,
-                Err(_) => Ok(Status::from(Refusal::DeadlineExceeded).into_http()),
+        let begun = Instant::now();
+        let call = self.counting.begin(request.uri().path(), begun.into_std());
+        let deadline = Deadline::from_headers(request.headers(), begun);
+        let (deadline, answer) = match deadline {
+            Ok(None) => (None, self.route(request)),
+            Ok(Some(Deadline(at))) if at <= begun => (None, refused(Refusal::DeadlineExceeded.into())),
+            Ok(Some(deadline)) => {
+                // Streams outlive this future; they take the deadline from here.
+                request.extensions_mut().insert(deadline);
+                (Some(deadline), self.route(request))
             }
+            Err(BadTimeout) => {
+                let rule = "must be 1 to 8 digits and one of H M S m u n";
+                let violations = Violations::of("grpc-timeout", rule);
+                (None, refused(Refusal::Invalid(violations).into()))
+            }
+        };
+        Box::pin(async move {
+            let response = match deadline {
+                None => answer.await?,
+                Some(Deadline(at)) => match timeout_at(at, answer).await {
+                    Ok(answered) => answered?,
+                    Err(_) => Status::from(Refusal::DeadlineExceeded).into_http(),
+                },
+            };
+            Ok(call.answered(response))
         })
     }
 }
@@ -147,8 +160,7 @@ where
 
 fn call<S: GrpcService>(service: &S, request: Request<Incoming>) -> Answer {
     // Generated services are always ready: they have no queue of their own.
-    let answer = service.clone().call(request);
-    Box::pin(answer)
+    service.clone().call(request)
 }
 
 fn refused(status: Status) -> Answer {

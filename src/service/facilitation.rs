@@ -11,8 +11,10 @@ use prost::Message as _;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::answer::Answered;
 use super::{
     deadline::Deadline,
+    given,
     items::{answers, item_error},
     served::facilitation_service_server,
     status::Refusal,
@@ -94,23 +96,24 @@ impl FacilitationRpc {
     }
 
     /// The answer to one request, from its bytes, once it is in the log.
-    async fn answer(&self, bytes: Bytes, deadline: Option<Deadline>) -> Result<Bytes, Refusal> {
-        let request = decode(bytes.clone())?;
+    async fn answer(&self, bytes: Bytes, deadline: Option<Deadline>) -> Result<Answered, Refusal> {
         let mut moment = Moment::now();
+        let begun = moment.monotonic;
+        let request = decode(bytes.clone())?;
         let valid = self.validate(&request, &moment)?;
         if let Some(wanted) = &request.min_registry_version {
             self.reach(wanted, deadline).await?;
             moment = Moment::now();
         }
         let decided = self.decide(&bytes, &request, &valid, &moment)?;
-        self.logged(decided).await
+        self.logged(decided, begun).await
     }
 
     /// As [`Self::answer`], for a message of a stream, which may lack the request.
     async fn answer_item(&self, bytes: Option<Bytes>, deadline: Option<Deadline>) -> Result<Bytes, Refusal> {
         self.ready()?;
         let bytes = bytes.ok_or_else(|| Refusal::Invalid(Violations::of("request", "is required")))?;
-        self.answer(bytes, deadline).await
+        Ok(self.answer(bytes, deadline).await?.decision)
     }
 }
 
@@ -132,7 +135,8 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
     ) -> Result<Response<raw::DecideResponse>, Status> {
         self.ready()?;
         let deadline = deadline_of(&request);
-        let decision = self.answer(request.into_inner().0, deadline).await?;
+        let Answered { decision, given } = self.answer(request.into_inner().0, deadline).await?;
+        given::leave(given);
         Ok(Response::new(raw::DecideResponse { decision }))
     }
 
@@ -147,6 +151,7 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
             return Err(Refusal::Invalid(Violations::of("requests", "must be at most 1000")).into());
         }
         let mut moment = Moment::now();
+        let begun = moment.monotonic;
         let valid = |bytes: Bytes| {
             let request = decode(bytes.clone())?;
             let valid = self.validate(&request, &moment)?;
@@ -177,7 +182,10 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
         let mut results = Vec::with_capacity(decided.len());
         for decided in decided {
             let answer = match decided {
-                Ok(decided) => self.logged(decided).await,
+                Ok(decided) => self
+                    .logged(decided, begun)
+                    .await
+                    .map(|answered| answered.decision),
                 Err(refusal) => Err(refusal),
             };
             results.push(answer.map_err(item_error).into());

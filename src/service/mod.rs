@@ -5,10 +5,12 @@
 //! ```
 
 pub mod audit;
+pub mod calls;
 pub mod codec;
 pub mod deadline;
 pub mod dispatch;
 pub mod facilitation;
+mod given;
 pub mod health;
 mod items;
 pub mod priority;

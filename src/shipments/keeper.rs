@@ -24,6 +24,7 @@ use super::{
 use crate::{
     domain::{Freshness, order::ControlOrder},
     facilitation::Moment,
+    metrics::Shed,
     policy::PolicyBook,
     registry::{Change, Keyed},
 };
@@ -213,7 +214,8 @@ impl Keeper {
         }
         if now.monotonic.saturating_duration_since(self.looked_after) >= LOOK_AFTER_WATCHES {
             self.looked_after = now.monotonic;
-            self.shipments.publisher().cut_stalled(now.monotonic);
+            let cut = self.shipments.publisher().cut_stalled(now.monotonic);
+            self.shipments.metrics.shed(Shed::SlowWatches, cut);
             let Counts {
                 shipments,
                 unsaved,

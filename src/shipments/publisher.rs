@@ -215,15 +215,19 @@ impl Publisher {
         }
     }
 
-    /// Ends the watches that have not read for too long.
-    pub(super) fn cut_stalled(&self, now: Instant) {
+    /// Ends the watches that have not read for too long; gives how many.
+    pub(super) fn cut_stalled(&self, now: Instant) -> u64 {
         let watches: Vec<_> = self.publishing().watches.values().cloned().collect();
+        let mut cut = 0;
         for own in watches {
             let since = own.pending().since;
-            if since.is_some_and(|since| now.saturating_duration_since(since) > self.limits.stall) {
+            let stalled = since.is_some_and(|since| now.saturating_duration_since(since) > self.limits.stall);
+            if stalled && own.ended().is_none() {
                 own.end(Ended::TooSlow);
+                cut += 1;
             }
         }
+        cut
     }
 
     /// Ends every watch, and each that comes.

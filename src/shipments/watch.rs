@@ -23,7 +23,7 @@ use super::{
     publisher::{Subscription, Taken},
     view::{Key, Unreachable, View},
 };
-use crate::facilitation::Moment;
+use crate::{facilitation::Moment, metrics::Shed};
 
 /// Older tokens are not taken: what they stand for may have been forgotten.
 const TOKEN_MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
@@ -143,7 +143,11 @@ impl Shipments {
         if resumed.is_some_and(|token| now.duration_since(token.at) > TOKEN_MAX_AGE) {
             return Err(WatchError::TooOld);
         }
-        let subscription = self.publisher().subscribe(&keys)?;
+        let subscription = self.publisher().subscribe(&keys).inspect_err(|error| {
+            if matches!(error, WatchError::TooMany) {
+                self.metrics.shed(Shed::Watches, 1);
+            }
+        })?;
         let watch = Watch {
             watched: keys.iter().map(|_| Watched::default()).collect(),
             shipments: Arc::clone(self),

@@ -1,11 +1,14 @@
 //! `GET /v1/priority/{declaration or container}`: `GetPriority` over HTTP.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, StatusCode, header};
 use tokio::sync::Semaphore;
 use tonic::Code;
 
 use super::response::{Answer, document, refused, status};
 use crate::{
+    metrics::{Metrics, Shed},
     service::{priority::PriorityRpc, status::Refusal},
     wire::{json as wire_json, pb, shipment_key},
 };
@@ -22,14 +25,16 @@ const MAX_LOOKUPS: usize = 128;
 pub struct PriorityRoute {
     priority: PriorityRpc,
     lookups: Semaphore,
+    metrics: Arc<Metrics>,
 }
 
 impl PriorityRoute {
-    /// The route to a service.
-    pub fn new(priority: PriorityRpc) -> Self {
+    /// The route to a service; look-ups turned away are counted.
+    pub fn new(priority: PriorityRpc, metrics: Arc<Metrics>) -> Self {
         Self {
             priority,
             lookups: Semaphore::new(MAX_LOOKUPS),
+            metrics,
         }
     }
 
@@ -53,6 +58,7 @@ impl PriorityRoute {
 
     async fn look_up(&self, key: &str) -> Result<pb::GetPriorityResponse, Refusal> {
         let Ok(_permit) = self.lookups.try_acquire() else {
+            self.metrics.shed(Shed::HttpLookups, 1);
             return Err(Refusal::TooManyLookups);
         };
         let request = pb::GetPriorityRequest {

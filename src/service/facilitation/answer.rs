@@ -1,5 +1,7 @@
 //! A decision on its way out: encoded once, logged, then given.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use uuid::{Uuid, fmt::Hyphenated};
 
@@ -8,7 +10,7 @@ use crate::{
     audit::{log::Appended, rates::Observation},
     domain::{decision::Lane, identifier::DeclarationNumber},
     facilitation::Moment,
-    service::{ANONYMOUS, status::Refusal},
+    service::{ANONYMOUS, given::Given, status::Refusal},
     shipments::NewDecision,
     wire::{encode, pb, record, validate::ValidRequest},
 };
@@ -28,9 +30,18 @@ pub(super) struct Decided {
     shipment: Option<NewDecision>,
 }
 
+/// A decision that is in the log and may be given.
+#[derive(Debug)]
+pub(super) struct Answered {
+    /// Encoded.
+    pub(super) decision: Bytes,
+    /// For the call that asked for it alone.
+    pub(super) given: Given,
+}
+
 impl FacilitationRpc {
-    /// The encoded decision, once it is in the log; then it counts.
-    pub(super) async fn logged(&self, decided: Decided) -> Result<Bytes, Refusal> {
+    /// The encoded decision, once it is in the log; then it counts. Its request was at hand when it `begun`.
+    pub(super) async fn logged(&self, decided: Decided, begun: Instant) -> Result<Answered, Refusal> {
         let Decided {
             decision,
             appended,
@@ -53,14 +64,18 @@ impl FacilitationRpc {
             selected,
             ..
         } = &observation;
-        self.metrics.decided(cell.credit_tier, lane, *basis, *selected);
+        let at = Instant::now();
+        let after = at.saturating_duration_since(begun);
+        self.metrics
+            .decided(cell.credit_tier, lane, *basis, *selected, after);
         if !repeated {
             self.rates.count(&observation);
         }
         if let Some(shipment) = shipment {
             self.shipments.decided(shipment);
         }
-        Ok(decision)
+        let given = Given { at };
+        Ok(Answered { decision, given })
     }
 
     /// Decides a request, of which these are the bytes.

@@ -1,0 +1,175 @@
+//! What is told of gRPC calls, and of what was turned away.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+use super::{CauseLabel, Histogram, registered};
+
+/// Upper bounds of the buckets that calls are counted in, in nanoseconds: from 50 microseconds to ten seconds, for a watch
+/// lasts as long as its caller likes.
+const CALL_BOUNDS: [u64; 16] = [
+    50_000,
+    100_000,
+    200_000,
+    500_000,
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    20_000_000,
+    50_000_000,
+    100_000_000,
+    200_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_000_000_000,
+    10_000_000_000,
+];
+
+/// The names of gRPC's status codes, by number.
+pub const CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MethodLabels {
+    service: String,
+    method: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    service: String,
+    method: String,
+    code: &'static str,
+}
+
+/// Counters of calls: every series is there from the start and found by its place, without a map. A clone counts in the same.
+#[derive(Debug, Clone)]
+pub struct Calls {
+    methods: Vec<Method>,
+}
+
+#[derive(Debug, Clone)]
+struct Method {
+    /// By the code's number.
+    codes: [Counter; CODES.len()],
+    duration: Histogram,
+}
+
+impl Calls {
+    pub(super) fn registered<'a>(
+        registry: &mut Registry,
+        methods: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        let codes: Family<CallLabels, Counter> = registered(
+            registry,
+            "greenlane_grpc_requests",
+            "gRPC calls that ended, by service, method and status code; of paths that are not served, as unknown",
+        );
+        let durations: Family<MethodLabels, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(&CALL_BOUNDS));
+        registry.register(
+            "greenlane_grpc_request_duration_seconds",
+            "Seconds from a call's headers to its answer, of streams to their end",
+            durations.clone(),
+        );
+        let method = |(service, method): (&str, &str)| {
+            let (service, method) = (service.to_owned(), method.to_owned());
+            let of = |code| CallLabels {
+                service: service.clone(),
+                method: method.clone(),
+                code,
+            };
+            Method {
+                codes: CODES.map(|code| codes.get_or_create_owned(&of(code))),
+                duration: durations.get_or_create_owned(&MethodLabels { service, method }),
+            }
+        };
+        Self {
+            methods: methods.into_iter().map(method).collect(),
+        }
+    }
+
+    /// A call of the method at that place ended with the code of that number.
+    pub fn ended(&self, method: usize, code: usize, after: Duration) {
+        let Some(method) = self.methods.get(method) else {
+            return;
+        };
+        if let Some(counter) = method.codes.get(code) {
+            counter.inc();
+        }
+        method.duration.observe(after);
+    }
+}
+
+/// Why something was turned away to protect the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shed {
+    /// A connection: as many are open as may be.
+    Connections,
+    /// A look-up over HTTP: as many are under way as may be.
+    HttpLookups,
+    /// A watch: as many are open as may be.
+    Watches,
+    /// A watch whose reader was too slow.
+    SlowWatches,
+}
+
+impl Shed {
+    const ALL: [Self; 4] = [
+        Self::Connections,
+        Self::HttpLookups,
+        Self::Watches,
+        Self::SlowWatches,
+    ];
+
+    const fn cause(self) -> &'static str {
+        match self {
+            Self::Connections => "max_connections",
+            Self::HttpLookups => "http_lookups",
+            Self::Watches => "max_watches",
+            Self::SlowWatches => "slow_watch",
+        }
+    }
+}
+
+/// Counters of what was turned away.
+#[derive(Debug)]
+pub(super) struct ShedCounters([Counter; Shed::ALL.len()]);
+
+impl ShedCounters {
+    pub(super) fn registered(registry: &mut Registry) -> Self {
+        let causes: Family<CauseLabel, Counter> = registered(
+            registry,
+            "greenlane_requests_shed",
+            "Connections, look-ups and watches turned away to protect the others, by cause",
+        );
+        Self(Shed::ALL.map(|shed| causes.get_or_create_owned(&CauseLabel { cause: shed.cause() })))
+    }
+
+    pub(super) fn count(&self, shed: Shed, times: u64) {
+        self.0[shed as usize].inc_by(times);
+    }
+}

@@ -1,0 +1,176 @@
+//! Every call, counted by how it ends: by its status, with its duration, once.
+//!
+//! Method names come from the descriptors, so that a path made up by a caller never becomes a label.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use foldhash::HashMap;
+use http::{HeaderMap, Response};
+use http_body::{Frame, SizeHint};
+use prost::{DecodeError, Message as _};
+use prost_types::FileDescriptorSet;
+use tonic::{Code, Status, body::Body};
+
+use super::given;
+use crate::{
+    metrics::{Calls, Metrics},
+    wire::pb,
+};
+
+/// What stands for the service and the method of a path that is not served.
+const UNKNOWN: &str = "unknown";
+
+/// Counts the calls of one serving thread.
+#[derive(Debug, Clone)]
+pub struct Counting {
+    /// By path.
+    methods: HashMap<String, Method>,
+    unknown: Method,
+    calls: Calls,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Method {
+    /// Where the metrics have it.
+    place: usize,
+    /// It answers with a stream, whose end tells the status.
+    streams: bool,
+}
+
+impl Counting {
+    /// Counts the calls of every method that is served. To be made once a process, and cloned for each thread.
+    pub fn new(metrics: &Metrics) -> Result<Self, DecodeError> {
+        let mut named = vec![(UNKNOWN.to_owned(), UNKNOWN.to_owned(), false)];
+        for descriptors in [
+            pb::DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ] {
+            for file in FileDescriptorSet::decode(descriptors)?.file {
+                for service in &file.service {
+                    let name = format!("{}.{}", file.package(), service.name());
+                    for method in &service.method {
+                        named.push((name.clone(), method.name().to_owned(), method.server_streaming()));
+                    }
+                }
+            }
+        }
+        let calls = metrics.calls(named.iter().map(|(service, method, _)| (&**service, &**method)));
+        let method = |(place, (service, method, streams)): (usize, &(String, String, bool))| {
+            let streams = *streams;
+            (format!("/{service}/{method}"), Method { place, streams })
+        };
+        Ok(Self {
+            methods: named.iter().enumerate().skip(1).map(method).collect(),
+            unknown: Method {
+                place: 0,
+                streams: false,
+            },
+            calls,
+        })
+    }
+
+    /// A call of that path began.
+    pub(super) fn begin(self: &Arc<Self>, path: &str, begun: Instant) -> Call {
+        Call {
+            method: *self.methods.get(path).unwrap_or(&self.unknown),
+            counting: Arc::clone(self),
+            begun,
+            ended: false,
+        }
+    }
+}
+
+/// A call under way. Dropped before it ended, it counts as CANCELLED: the caller has gone.
+#[derive(Debug)]
+pub(super) struct Call {
+    counting: Arc<Counting>,
+    method: Method,
+    begun: Instant,
+    ended: bool,
+}
+
+impl Call {
+    /// Counts the call when it ends: now, unless the answer is a stream.
+    pub(super) fn answered(mut self, response: Response<Body>) -> Response<Body> {
+        let given = given::take().filter(|given| given.at >= self.begun);
+        let status = status(response.headers());
+        // Without a status in the headers the answer of a unary method is whole, and OK stands behind it.
+        if self.method.streams && status.is_none() {
+            return response.map(|body| Body::new(Counted { body, call: self }));
+        }
+        let at = given.map_or_else(Instant::now, |given| given.at);
+        self.end(status.unwrap_or(Code::Ok), at);
+        response
+    }
+
+    fn end(&mut self, code: Code, at: Instant) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let after = at.saturating_duration_since(self.begun);
+        let code = usize::try_from(i32::from(code)).unwrap_or_default();
+        self.counting.calls.ended(self.method.place, code, after);
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(Code::Cancelled, Instant::now());
+        }
+    }
+}
+
+fn status(headers: &HeaderMap) -> Option<Code> {
+    let status = headers.get(Status::GRPC_STATUS)?;
+    Some(Code::from_bytes(status.as_bytes()))
+}
+
+/// The body of a stream, whose trailers tell how it ended.
+#[derive(Debug)]
+struct Counted {
+    body: Body,
+    call: Call,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let code = match &polled {
+            Poll::Ready(Some(Ok(frame))) => frame
+                .trailers_ref()
+                .map(|trailers| status(trailers).unwrap_or(Code::Unknown)),
+            Poll::Ready(Some(Err(status))) => Some(status.code()),
+            Poll::Ready(None) => Some(Code::Ok),
+            Poll::Pending => None,
+        };
+        if let Some(code) = code
+            && !self.call.ended
+        {
+            self.call.end(code, Instant::now());
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
