@@ -8,6 +8,7 @@ pub mod audit;
 pub mod codec;
 pub mod deadline;
 pub mod dispatch;
+pub mod ending;
 pub mod facilitation;
 pub mod health;
 mod items;
