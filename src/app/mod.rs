@@ -29,6 +29,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
+use tonic_health::{pb::health_server::HealthServer, server::HealthReporter};
 use tracing::{error, info};
 
 use self::{
@@ -46,7 +47,7 @@ use crate::{
     service::{
         audit::AuditRpc,
         facilitation::{AcceptanceWindow, FacilitationRpc},
-        health::{self, Health},
+        health::{self, Health, HealthRpc},
         priority::PriorityRpc,
         registry::RegistryRpc,
     },
@@ -69,7 +70,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     rates: Arc<RateTable>,
     health: Arc<Health>,
-    reporter: tonic_health::server::HealthReporter,
+    reporter: HealthReporter,
     reloader: Option<Arc<Reloader>>,
     stops: Stops,
     propagation: Duration,
@@ -99,7 +100,7 @@ impl App {
         let status = Arc::new(FeedStatus::new(kind));
         let draws = DrawKeys::from_hex(master_secret).context("draw.master_secret")?;
         let facilitation = Arc::new(Facilitation::new(Arc::clone(&registry), book, freshness, draws));
-        let (reporter, health_service) = tonic_health::server::health_reporter();
+        let reporter = HealthReporter::new();
         // The library starts with SERVING; we do not until there is data.
         health::report(&reporter, false).await;
 
@@ -148,7 +149,7 @@ impl App {
                 rates: Arc::clone(&rates),
             },
             priority: priority.clone(),
-            health: health_service,
+            health: HealthServer::new(HealthRpc::new(&reporter)),
             max_message_bytes: settings.limits.max_message_bytes,
         };
         let server = services.bind(settings, &mut proof, &stops.drain.subscribe())?;

@@ -1,13 +1,20 @@
 //! The gRPC server: one acceptor hands sockets round-robin to one single-threaded runtime a core.
 //!
+//! ```text
+//! Server: accepts --socket--> worker (a thread): serves --> connection: HTTP/2, its age and its end
+//! ```
+//!
 //! A multi-threaded runtime costs about twice the CPU a call: the woken connection task jumps the queue and writes
 //! reply by reply. An own accept loop also spreads few connections evenly, which `SO_REUSEPORT` does not, and leaves
-//! shutdown (GOAWAY, then a bounded wait) in our hands.
+//! the end of a connection (GOAWAY, then a bounded wait) in our hands.
+
+mod connection;
+mod worker;
 
 use std::{
     io,
     net::{SocketAddr, TcpListener, TcpStream},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -17,16 +24,16 @@ use std::{
 };
 
 use http::Request;
-use hyper::{body::Incoming, server::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-};
+use hyper::body::Incoming;
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
-use super::settings::LimitSettings;
-use crate::metrics::{Metrics, Shed};
+use self::worker::Worker;
+use super::settings::{LimitSettings, Settings};
+use crate::{
+    metrics::{Metrics, Shed},
+    service::ending::Ending,
+};
 
 /// How the server treats connections.
 #[derive(Debug, Clone)]
@@ -41,29 +48,47 @@ pub struct ConnectionLimits {
     pub keepalive_interval: Duration,
     /// How long a ping may stay unanswered.
     pub keepalive_timeout: Duration,
+    /// Age at which a connection is to end, give or take a tenth; zero for none.
+    pub age: Duration,
+    /// How long calls on an aged connection may take before they are cut.
+    pub age_grace: Duration,
+    /// How long calls may take before they are cut once the server drains.
+    pub drain_deadline: Duration,
 }
 
-impl From<&LimitSettings> for ConnectionLimits {
-    fn from(limits: &LimitSettings) -> Self {
+impl From<&Settings> for ConnectionLimits {
+    fn from(settings: &Settings) -> Self {
+        let LimitSettings {
+            max_message_bytes: _,
+            max_concurrent_streams,
+            max_connections,
+            max_header_bytes,
+            keepalive_interval,
+            keepalive_timeout,
+            max_connection_age,
+            max_connection_age_grace,
+        } = &settings.limits;
         Self {
-            connections: limits.max_connections,
-            streams: limits.max_concurrent_streams,
-            header_bytes: limits.max_header_bytes,
-            keepalive_interval: limits.keepalive_interval.get(),
-            keepalive_timeout: limits.keepalive_timeout.get(),
+            connections: *max_connections,
+            streams: *max_concurrent_streams,
+            header_bytes: *max_header_bytes,
+            keepalive_interval: keepalive_interval.get(),
+            keepalive_timeout: keepalive_timeout.get(),
+            age: max_connection_age.get(),
+            age_grace: max_connection_age_grace.get(),
+            drain_deadline: settings.drain.deadline.get(),
         }
     }
 }
 
-/// A service that a worker can run a copy of for each connection.
+/// A service that answers the calls of one connection.
 pub trait ConnectionService:
     hyper::service::Service<
         Request<Incoming>,
         Response = http::Response<tonic::body::Body>,
         Error = std::convert::Infallible,
         Future: Send + 'static,
-    > + Clone
-    + Send
+    > + Send
     + 'static
 {
 }
@@ -74,16 +99,15 @@ impl<S> ConnectionService for S where
             Response = http::Response<tonic::body::Body>,
             Error = std::convert::Infallible,
             Future: Send + 'static,
-        > + Clone
-        + Send
+        > + Send
         + 'static
 {
 }
 
 /// What one worker runs.
 pub struct WorkerService<S> {
-    /// Answers calls; cloned for each connection.
-    pub service: S,
+    /// Makes what answers the calls of a connection, which tells its streams when it is to end.
+    pub service: Box<dyn Fn(Ending) -> S + Send>,
     /// Runs beside the connections, on the same thread, until they have ended.
     pub beside: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -104,56 +128,27 @@ pub struct Server {
     metrics: Arc<Metrics>,
 }
 
-#[derive(Debug)]
-struct Worker {
-    sockets: mpsc::UnboundedSender<TcpStream>,
-    thread: thread::JoinHandle<()>,
-}
-
 impl Server {
     /// Binds the address and starts the workers; nothing is accepted yet.
     ///
-    /// `service` is asked once for each worker. `drain` turns true when connections are to finish; each then has `drain_deadline` for its calls in flight.
+    /// `service` is asked once for each worker. `drain` turns true when connections are to finish.
     pub fn bind<S: ConnectionService>(
         address: SocketAddr,
         workers: usize,
         limits: ConnectionLimits,
         mut service: impl FnMut() -> WorkerService<S>,
         drain: &watch::Receiver<bool>,
-        drain_deadline: Duration,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address)
             .map_err(|error| io::Error::new(error.kind(), format!("server.grpc_addr {address}: {error}")))?;
         listener.set_nonblocking(true)?;
         let open = Arc::new(AtomicUsize::new(0));
-        let mut running = Vec::with_capacity(workers);
-        for index in 0..workers {
-            let (sockets, received) = mpsc::unbounded_channel();
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            let WorkerService { service, beside } = service();
-            let connections = Connections {
-                service,
-                limits: limits.clone(),
-                drain: drain.clone(),
-                drain_deadline,
-                open: Arc::clone(&open),
-            };
-            let thread = thread::Builder::new()
-                .name(format!("grpc-{index}"))
-                .spawn(move || {
-                    runtime.block_on(async {
-                        let mut besides = JoinSet::new();
-                        besides.spawn(beside);
-                        connections.run(received).await;
-                    });
-                })?;
-            running.push(Worker { sockets, thread });
-        }
+        let workers = (0..workers)
+            .map(|index| worker::start(index, service(), limits.clone(), drain.clone(), Arc::clone(&open)))
+            .collect::<io::Result<_>>()?;
         Ok(Self {
             listener,
-            workers: running,
+            workers,
             limits,
             open,
             metrics: Arc::default(),
@@ -173,27 +168,21 @@ impl Server {
 
     /// Accepts connections until `drain` turns true, then waits for the workers to finish theirs.
     pub async fn run(self, mut drain: watch::Receiver<bool>) -> io::Result<()> {
+        let mut hands = HandOver {
+            sockets: self.workers.iter().map(|worker| worker.sockets.clone()).collect(),
+            turn: 0,
+            limits: self.limits,
+            open: self.open,
+            metrics: self.metrics,
+        };
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
-        let mut turn = 0_usize;
         while !*drain.borrow() {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = drain.changed() => break,
             };
-            match accepted {
-                Ok((socket, peer)) => {
-                    if self.open.load(Ordering::Relaxed) >= self.limits.connections {
-                        self.metrics.shed(Shed::Connections, 1);
-                        debug!(%peer, "connection refused: limits.max_connections are open");
-                        continue;
-                    }
-                    if let Ok(socket) = socket.into_std() {
-                        self.open.fetch_add(1, Ordering::Relaxed);
-                        // A worker ends only after draining, when nothing is accepted any more.
-                        drop(self.workers[turn % self.workers.len()].sockets.send(socket));
-                        turn = turn.wrapping_add(1);
-                    }
-                }
+            match accepted.and_then(|(socket, peer)| Ok((socket.into_std()?, peer))) {
+                Ok((socket, peer)) => hands.give(socket, peer),
                 // Out of file descriptors, or a peer gone before its turn: the next one may fare better.
                 Err(error) => {
                     warn!(%error, "a connection could not be accepted");
@@ -201,14 +190,15 @@ impl Server {
                 }
             }
         }
-        drop(listener);
-        let workers = self
-            .workers
-            .into_iter()
-            .map(|worker| worker.thread)
-            .collect::<Vec<_>>();
+        // The system took these for us, and their clients may have sent calls: a closed listener would reset them.
+        let listener = listener.into_std()?;
+        while let Ok((socket, peer)) = listener.accept() {
+            hands.give(socket, peer);
+        }
+        drop((listener, hands));
+        let threads: Vec<_> = self.workers.into_iter().map(Worker::closed).collect();
         let joined =
-            tokio::task::spawn_blocking(|| workers.into_iter().try_for_each(thread::JoinHandle::join)).await;
+            tokio::task::spawn_blocking(|| threads.into_iter().try_for_each(thread::JoinHandle::join)).await;
         match joined {
             Ok(Ok(())) => Ok(()),
             _ => Err(io::Error::other("a worker ended by a panic")),
@@ -216,79 +206,25 @@ impl Server {
     }
 }
 
-/// One worker's connections.
-struct Connections<S> {
-    service: S,
+/// Hands sockets to the workers in turn.
+struct HandOver {
+    sockets: Vec<mpsc::UnboundedSender<TcpStream>>,
+    turn: usize,
     limits: ConnectionLimits,
-    drain: watch::Receiver<bool>,
-    drain_deadline: Duration,
     open: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
 }
 
-impl<S: ConnectionService> Connections<S> {
-    async fn run(mut self, mut sockets: mpsc::UnboundedReceiver<TcpStream>) {
-        let mut connections = JoinSet::new();
-        while !*self.drain.borrow() {
-            tokio::select! {
-                socket = sockets.recv() => match socket {
-                    Some(socket) => drop(connections.spawn(self.serve(socket))),
-                    None => break,
-                },
-                Some(_) = connections.join_next() => {}
-                _ = self.drain.changed() => {}
-            }
+impl HandOver {
+    fn give(&mut self, socket: TcpStream, peer: SocketAddr) {
+        if self.open.load(Ordering::Relaxed) >= self.limits.connections {
+            self.metrics.shed(Shed::Connections, 1);
+            debug!(%peer, "connection refused: limits.max_connections are open");
+            return;
         }
-        while connections.join_next().await.is_some() {}
-    }
-
-    fn serve(&self, socket: TcpStream) -> impl Future<Output = ()> + Send + 'static {
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(self.limits.streams)
-            .max_header_list_size(self.limits.header_bytes);
-        if !self.limits.keepalive_interval.is_zero() {
-            builder
-                .keep_alive_interval(self.limits.keepalive_interval)
-                .keep_alive_timeout(self.limits.keepalive_timeout);
-        }
-        let (service, mut drain, deadline) = (self.service.clone(), self.drain.clone(), self.drain_deadline);
-        let open = Open(Arc::clone(&self.open));
-        async move {
-            let _open = open;
-            let socket = match socket
-                .set_nodelay(true)
-                .and_then(|()| tokio::net::TcpStream::from_std(socket))
-            {
-                Ok(socket) => socket,
-                Err(error) => {
-                    debug!(%error, "a connection was lost before it was served");
-                    return;
-                }
-            };
-            let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = async { drop(drain.wait_for(|&drain| drain).await) } => {
-                    connection.as_mut().graceful_shutdown();
-                    if let Ok(ended) = tokio::time::timeout(deadline, connection).await { ended } else {
-                        warn!("calls were still in flight at drain.deadline: connection closed");
-                        return;
-                    }
-                }
-            };
-            if let Err(error) = ended {
-                debug!(%error, "a connection ended with an error");
-            }
-        }
-    }
-}
-
-/// Counts a connection as open until it is dropped.
-struct Open(Arc<AtomicUsize>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.open.fetch_add(1, Ordering::Relaxed);
+        // A worker ends only when nobody can give it anything any more.
+        drop(self.sockets[self.turn % self.sockets.len()].send(socket));
+        self.turn = self.turn.wrapping_add(1);
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, thread};
 
 use tokio::sync::watch;
-use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::health_server::HealthServer;
 
 use super::{
     audit::Proof,
@@ -15,7 +15,9 @@ use crate::{
         audit::AuditRpc,
         calls::Counting,
         dispatch::Dispatch,
+        ending::Ending,
         facilitation::FacilitationRpc,
+        health::HealthRpc,
         priority::PriorityRpc,
         registry::RegistryRpc,
         served::{
@@ -27,7 +29,7 @@ use crate::{
 };
 
 /// Every service, ready to be given to the serving threads.
-pub(super) struct Services<H: Health> {
+pub(super) struct Services {
     /// Decisions; each thread gets a lane of its own into the log.
     pub(super) facilitation: FacilitationRpc,
     /// The registry.
@@ -37,12 +39,12 @@ pub(super) struct Services<H: Health> {
     /// What terminals may know.
     pub(super) priority: PriorityRpc,
     /// `grpc.health.v1.Health`
-    pub(super) health: HealthServer<H>,
+    pub(super) health: HealthServer<HealthRpc>,
     /// Largest message taken, in bytes.
     pub(super) max_message_bytes: usize,
 }
 
-impl<H: Health> Services<H> {
+impl Services {
     /// Binds the gRPC address and starts the serving threads; nothing is accepted yet.
     pub(super) fn bind(
         self,
@@ -63,24 +65,39 @@ impl<H: Health> Services<H> {
                 lane,
                 ..self.facilitation.clone()
             };
-            let service = Dispatch {
-                // Of its own: nobody else's processor touches how often it is held.
-                counting: Arc::new(counting.clone()),
-                feed: self.facilitation.feed.clone(),
-                facilitation: FacilitationServiceServer::new(facilitation)
-                    .max_decoding_message_size(self.max_message_bytes)
-                    .max_encoding_message_size(usize::MAX),
-                registry: RegistryServiceServer::new(self.registry.clone()),
-                audit: AuditServiceServer::new(self.audit.clone()),
-                shipments: Arc::clone(&self.priority.shipments),
-                priority: PriorityServiceServer::new(self.priority.clone())
-                    .max_decoding_message_size(self.max_message_bytes),
-                health: self.health.clone(),
+            // Of its own: nobody else's processor touches how often it is held.
+            let counting = Arc::new(counting.clone());
+            let facilitation = FacilitationServiceServer::new(facilitation)
+                .max_decoding_message_size(self.max_message_bytes)
+                .max_encoding_message_size(usize::MAX);
+            let registry = RegistryServiceServer::new(self.registry.clone());
+            let audit = AuditServiceServer::new(self.audit.clone());
+            let priority = PriorityServiceServer::new(self.priority.clone())
+                .max_decoding_message_size(self.max_message_bytes);
+            let (feed, shipments) = (
+                Arc::clone(&self.facilitation.feed),
+                Arc::clone(&self.priority.shipments),
+            );
+            let (health, reflection, reflection_v1alpha) = (
+                self.health.clone(),
+                reflection.clone(),
+                reflection_v1alpha.clone(),
+            );
+            let service = move |ending: Ending| Dispatch {
+                counting: Arc::clone(&counting),
+                feed: Arc::clone(&feed),
+                facilitation: facilitation.clone(),
+                registry: registry.clone(),
+                audit: audit.clone(),
+                shipments: Arc::clone(&shipments),
+                priority: priority.clone(),
+                health: health.clone(),
                 reflection: reflection.clone(),
                 reflection_v1alpha: reflection_v1alpha.clone(),
+                ending,
             };
             WorkerService {
-                service,
+                service: Box::new(service),
                 beside: Box::pin(beside.run()),
             }
         };
@@ -91,10 +108,9 @@ impl<H: Health> Services<H> {
         let server = Server::bind(
             settings.server.grpc_addr,
             workers,
-            ConnectionLimits::from(&settings.limits),
+            ConnectionLimits::from(settings),
             worker,
             drain,
-            settings.drain.deadline.get(),
         )?;
         Ok(server.counting_refused(self.facilitation.metrics))
     }

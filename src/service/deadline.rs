@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// When the caller stops waiting.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +23,14 @@ impl Deadline {
         let timeout = parse(text).ok_or(BadTimeout)?;
         // A deadline too far away to be told is none.
         Ok(begun.checked_add(timeout).map(Self))
+    }
+}
+
+/// Completes when the caller stops waiting.
+pub async fn passed(deadline: Option<Deadline>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.0).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -11,6 +11,7 @@ use tower_service::Service;
 use super::{
     calls::Counting,
     deadline::{BadTimeout, Deadline},
+    ending::Ending,
     served::{
         audit_service_server::AuditServiceServer, facilitation_service_server::FacilitationServiceServer,
         priority_service_server::PriorityServiceServer, registry_service_server::RegistryServiceServer,
@@ -18,6 +19,9 @@ use super::{
     status::Refusal,
 };
 use crate::{shipments::Shipments, upstream::status::FeedStatus, wire::violations::Violations};
+
+/// The methods whose streams end only with their caller, or with the connection.
+const STREAMS: [&str; 3] = ["DecideStream", "WatchPriorities", "Watch"];
 
 /// What a service answers, as tonic's generated servers give it.
 pub type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -45,6 +49,8 @@ pub struct Dispatch<F, R, A, P, H, V1, V1Alpha> {
     pub reflection: V1,
     /// `grpc.reflection.v1alpha.ServerReflection`, for clients that know only that.
     pub reflection_v1alpha: V1Alpha,
+    /// The end of the connection that is served.
+    pub ending: Ending,
 }
 
 /// A tonic service over hyper's body.
@@ -82,6 +88,9 @@ where
     type Future = Answer;
 
     fn call(&self, mut request: Request<Incoming>) -> Answer {
+        if is_stream(request.uri().path()) {
+            request.extensions_mut().insert(self.ending.clone());
+        }
         let begun = Instant::now();
         let call = self.counting.begin(request.uri().path(), begun.into_std());
         let deadline = Deadline::from_headers(request.headers(), begun);
@@ -158,6 +167,12 @@ where
     }
 }
 
+fn is_stream(path: &str) -> bool {
+    path.rsplit('/')
+        .next()
+        .is_some_and(|method| STREAMS.contains(&method))
+}
+
 fn call<S: GrpcService>(service: &S, request: Request<Incoming>) -> Answer {
     // Generated services are always ready: they have no queue of their own.
     service.clone().call(request)
@@ -165,4 +180,32 @@ fn call<S: GrpcService>(service: &S, request: Request<Incoming>) -> Answer {
 
 fn refused(status: Status) -> Answer {
     Box::pin(std::future::ready(Ok(status.into_http())))
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+    use crate::wire::pb;
+
+    #[test]
+    fn every_stream_of_the_contract_hears_of_the_end_of_its_connection() {
+        let contracts = [pb::DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET];
+        let mut streams = 0;
+        for file in contracts
+            .into_iter()
+            .flat_map(|bytes| FileDescriptorSet::decode(bytes).unwrap().file)
+        {
+            for service in &file.service {
+                for method in &service.method {
+                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                    assert_eq!(is_stream(&path), method.server_streaming(), "{path}");
+                    streams += usize::from(method.server_streaming());
+                }
+            }
+        }
+        assert_eq!(streams, STREAMS.len());
+    }
 }

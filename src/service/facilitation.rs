@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use self::answer::Answered;
 use super::{
     deadline::Deadline,
+    ending::Ending,
     given,
     items::{answers, item_error},
     served::facilitation_service_server,
@@ -198,9 +199,9 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
         request: Request<Streaming<pb::DecideStreamRequest>>,
     ) -> Result<Response<Self::DecideStreamStream>, Status> {
         self.ready()?;
-        let deadline = deadline_of(&request);
+        let (deadline, ending) = (deadline_of(&request), Ending::of(&request));
         let own = self.clone();
-        let answers = answers(request.into_inner(), deadline, move |bytes| {
+        let answers = answers(request.into_inner(), deadline, ending, move |bytes| {
             let own = own.clone();
             async move { own.answer_item(bytes, deadline).await }
         });

@@ -1,6 +1,7 @@
 //! Whether decisions can be had: told to gRPC health checks and to probes from one place.
 
 use std::{
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,9 +10,16 @@ use std::{
 };
 
 use tokio::sync::watch;
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+use tonic_health::{
+    ServingStatus,
+    pb::{HealthCheckRequest, HealthCheckResponse, health_server},
+    server::{HealthReporter, HealthService},
+};
 use tracing::{info, warn};
 
+use super::ending::{Ending, ending_with};
 use crate::{
     domain::Freshness,
     facilitation::{Facilitation, Moment},
@@ -126,5 +134,37 @@ pub async fn report(reporter: &HealthReporter, serving: bool) {
     };
     for service in SERVICES {
         reporter.set_service_status(service, status).await;
+    }
+}
+
+/// `grpc.health.v1.Health`: a watch of it ends with its connection.
+#[derive(Debug)]
+pub struct HealthRpc(HealthService);
+
+impl HealthRpc {
+    /// Tells what the reporter is told.
+    pub fn new(reporter: &HealthReporter) -> Self {
+        Self(HealthService::from_health_reporter(reporter.clone()))
+    }
+}
+
+#[tonic::async_trait]
+impl health_server::Health for HealthRpc {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        self.0.check(request).await
+    }
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let ending = Ending::of(&request);
+        let watch = self.0.watch(request).await?.into_inner();
+        Ok(Response::new(Box::pin(ending_with(watch, ending))))
     }
 }

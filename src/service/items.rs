@@ -1,10 +1,15 @@
 //! The items of batches and streams: each is answered alone.
 
 use bytes::Bytes;
+use tokio::pin;
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
-use super::{deadline::Deadline, status::Refusal};
+use super::{
+    deadline::{self, Deadline},
+    ending::{self, Ending},
+    status::Refusal,
+};
 use crate::wire::{pb, raw, violations::undecodable_field};
 
 /// A refusal as the item of a batch or stream carries it.
@@ -23,10 +28,12 @@ pub(super) fn item_error(refusal: Refusal) -> pb::ItemError {
     }
 }
 
-/// Answers a stream message by message, in order; ends with the caller, or with the deadline.
+/// Answers a stream message by message, in order; ends with the caller, with the deadline, or with the connection: then
+/// what has come is answered first, as long as there is time.
 pub(super) fn answers<F>(
     requests: Streaming<pb::DecideStreamRequest>,
     deadline: Option<Deadline>,
+    ending: Option<Ending>,
     answer: impl Fn(Option<Bytes>) -> F + Send + 'static,
 ) -> impl Stream<Item = Result<raw::DecideStreamResponse, Status>> + Send
 where
@@ -34,13 +41,26 @@ where
 {
     async_stream::stream! {
         let mut requests = requests;
+        pin! {
+            let late = deadline::passed(deadline);
+            let left = ending::overdue(ending.clone());
+            let ends = ending::begun(ending);
+        }
         loop {
-            let next = match deadline {
-                None => requests.message().await,
-                Some(deadline) => if let Ok(next) = tokio::time::timeout_at(deadline.0, requests.message()).await { next } else {
-                    yield Err(Refusal::DeadlineExceeded.into());
+            let next = tokio::select! {
+                // These two first: whoever never pauses is to be left too.
+                biased;
+                () = &mut late => Err(Refusal::DeadlineExceeded),
+                why = &mut left => Err(why.into()),
+                next = requests.message() => Ok(next),
+                (why, _) = &mut ends => Err(why.into()),
+            };
+            let next = match next {
+                Ok(next) => next,
+                Err(refusal) => {
+                    yield Err(refusal.into());
                     return;
-                },
+                }
             };
             let (correlation_id, answered) = match next {
                 Ok(None) => return,

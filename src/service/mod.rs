@@ -9,6 +9,7 @@ pub mod calls;
 pub mod codec;
 pub mod deadline;
 pub mod dispatch;
+pub mod ending;
 pub mod facilitation;
 mod given;
 pub mod health;

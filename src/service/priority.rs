@@ -9,7 +9,9 @@ use std::{pin::Pin, sync::Arc};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{deadline::Deadline, items::item_error, served::priority_service_server, status::Refusal};
+use super::{
+    deadline::Deadline, ending::Ending, items::item_error, served::priority_service_server, status::Refusal,
+};
 use crate::{
     shipments::{Shipments, Unreachable, View},
     wire::{convert, pb, violations::Violations},
@@ -127,10 +129,11 @@ impl priority_service_server::PriorityService for PriorityRpc {
         request: Request<pb::WatchPrioritiesRequest>,
     ) -> Result<Response<Self::WatchPrioritiesStream>, Status> {
         let deadline = request.extensions().get::<Deadline>().copied();
+        let ending = Ending::of(&request);
         let pb::WatchPrioritiesRequest { keys, resume_token } = request.into_inner();
         let keys = keys::watched(&keys).map_err(Refusal::Invalid)?;
         let watch = self.shipments.watch(keys, &resume_token).await;
         let watch = watch.map_err(Refusal::from)?;
-        Ok(Response::new(Box::pin(watch::responses(watch, deadline))))
+        Ok(Response::new(Box::pin(watch::responses(watch, deadline, ending))))
     }
 }

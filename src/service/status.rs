@@ -47,8 +47,10 @@ pub enum Refusal {
     TooManyLookups,
     /// The reader of a watch was too slow.
     TooSlow,
-    /// A watch ends because the server is about to.
+    /// A stream ends because the server is about to.
     Draining,
+    /// A stream ends because its connection does, by its age.
+    ConnectionAge,
 }
 
 impl Refusal {
@@ -70,7 +72,8 @@ impl Refusal {
             | Self::NoShipments
             | Self::ShipmentsUnreachable
             | Self::TooOld
-            | Self::Draining => None,
+            | Self::Draining
+            | Self::ConnectionAge => None,
         }
     }
 
@@ -86,7 +89,8 @@ impl Refusal {
             | Self::DrawDisputed(_)
             | Self::NoShipments
             | Self::ShipmentsUnreachable
-            | Self::Draining => Code::Unavailable,
+            | Self::Draining
+            | Self::ConnectionAge => Code::Unavailable,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::TooOld => Code::OutOfRange,
             Self::TooManyWatches | Self::TooManyLookups | Self::TooSlow => Code::ResourceExhausted,
@@ -115,7 +119,8 @@ impl Refusal {
             Self::TooManyWatches => "this replica serves as many watches as it may".to_owned(),
             Self::TooManyLookups => "too many shipments are being looked up: try again, or watch".to_owned(),
             Self::TooSlow => "the reader is too slow: resume with the last token".to_owned(),
-            Self::Draining => "the server is stopping: resume with the last token".to_owned(),
+            Self::Draining => "the server is stopping: go on with another".to_owned(),
+            Self::ConnectionAge => "the connection has reached its age: go on with another".to_owned(),
         }
     }
 }

@@ -169,6 +169,11 @@ impl Shipments {
 }
 
 impl Watch {
+    /// Resumes the watch after the event that was told last.
+    pub fn token(&self) -> String {
+        self.token.text()
+    }
+
     /// The next event. Where it is not awaited to its end, nothing is lost.
     pub async fn next(&mut self) -> Event {
         loop {

@@ -76,3 +76,6 @@ mod commands;
 
 /// What port terminals are told: one, many, as it changes, and over HTTP.
 mod priority;
+
+/// Connections that come of age: what is under way on them ends in order.
+mod connections;

@@ -229,6 +229,8 @@ fn limit_entries(limits: &LimitSettings) -> Vec<Entry> {
         max_header_bytes,
         keepalive_interval,
         keepalive_timeout,
+        max_connection_age,
+        max_connection_age_grace,
     } = limits;
     vec![
         entry("limits.max_message_bytes", max_message_bytes),
@@ -237,6 +239,8 @@ fn limit_entries(limits: &LimitSettings) -> Vec<Entry> {
         entry("limits.max_header_bytes", max_header_bytes),
         entry("limits.keepalive_interval", keepalive_interval),
         entry("limits.keepalive_timeout", keepalive_timeout),
+        entry("limits.max_connection_age", max_connection_age),
+        entry("limits.max_connection_age_grace", max_connection_age_grace),
     ]
 }
 

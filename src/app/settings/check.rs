@@ -122,6 +122,8 @@ fn limits_of_zero(limits: &LimitSettings, shipments: &ShipmentSettings) -> Vec<R
         max_header_bytes,
         keepalive_interval: _,
         keepalive_timeout: _,
+        max_connection_age: _,
+        max_connection_age_grace: _,
     } = limits;
     [
         ("limits.max_message_bytes", *max_message_bytes == 0),

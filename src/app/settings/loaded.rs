@@ -135,6 +135,8 @@ mod tests {
             "limits.max_header_bytes 16384",
             "limits.keepalive_interval 30s",
             "limits.keepalive_timeout 20s",
+            "limits.max_connection_age 30m",
+            "limits.max_connection_age_grace 30s",
             "log.format text",
             "log.level info",
         ];

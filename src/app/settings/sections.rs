@@ -293,6 +293,10 @@ pub struct LimitSettings {
     pub keepalive_interval: Span,
     /// How long a ping may go unanswered before the connection is closed.
     pub keepalive_timeout: Span,
+    /// Age at which a connection is to end, give or take a tenth, so that callers spread over replicas again; 0 is none.
+    pub max_connection_age: Span,
+    /// How long calls on such a connection may take before they are cut.
+    pub max_connection_age_grace: Span,
 }
 
 impl Default for LimitSettings {
@@ -304,6 +308,8 @@ impl Default for LimitSettings {
             max_header_bytes: 16 * 1024,
             keepalive_interval: Span::new(Duration::from_secs(30)),
             keepalive_timeout: Span::new(Duration::from_secs(20)),
+            max_connection_age: Span::new(Duration::from_mins(30)),
+            max_connection_age_grace: Span::new(Duration::from_secs(30)),
         }
     }
 }

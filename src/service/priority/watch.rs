@@ -1,12 +1,16 @@
 //! The stream of one watch.
 
-use tokio::{pin, time::sleep_until};
+use tokio::pin;
 use tokio_stream::Stream;
 use tonic::{Status, metadata::MetadataValue};
 
 use super::shipment;
 use crate::{
-    service::{deadline::Deadline, status::Refusal},
+    service::{
+        deadline::{self, Deadline},
+        ending::{self, Ending},
+        status::Refusal,
+    },
     shipments::{Ended, Event, Watch, WatchError},
     wire::{
         pb::{self, watch_priorities_response},
@@ -17,21 +21,28 @@ use crate::{
 /// The trailer that holds the token of a watch that the server ended.
 const RESUME_TOKEN: &str = "greenlane-resume-token";
 
-/// What a watch tells, until it ends or the caller's deadline passes.
+/// What a watch tells, until it or the connection ends, or the caller's deadline passes.
 pub(super) fn responses(
     watch: Watch,
     deadline: Option<Deadline>,
+    ending: Option<Ending>,
 ) -> impl Stream<Item = Result<pb::WatchPrioritiesResponse, Status>> + Send {
     async_stream::stream! {
         let mut watch = watch;
-        let late = passed(deadline);
-        pin!(late);
+        pin! {
+            let late = deadline::passed(deadline);
+            let ends = ending::begun(ending);
+        }
         loop {
             let event = tokio::select! {
                 // First, so that a watch that always has something to tell ends too.
                 biased;
                 () = &mut late => {
                     yield Err(Refusal::DeadlineExceeded.into());
+                    return;
+                }
+                (why, _) = &mut ends => {
+                    yield Err(ended(why.into(), &watch.token()));
                     return;
                 }
                 event = watch.next() => event,
@@ -46,6 +57,10 @@ pub(super) fn responses(
                     yield Ok(pb::WatchPrioritiesResponse { token, event: Some(event) });
                 }
                 Event::Ended { why, token } => {
+                    let why = match why {
+                        Ended::TooSlow => Refusal::TooSlow,
+                        Ended::Draining => Refusal::Draining,
+                    };
                     yield Err(ended(why, &token));
                     return;
                 }
@@ -54,18 +69,8 @@ pub(super) fn responses(
     }
 }
 
-async fn passed(deadline: Option<Deadline>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline.0).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn ended(why: Ended, token: &str) -> Status {
-    let mut status = Status::from(match why {
-        Ended::TooSlow => Refusal::TooSlow,
-        Ended::Draining => Refusal::Draining,
-    });
+fn ended(why: Refusal, token: &str) -> Status {
+    let mut status = Status::from(why);
     if let Ok(token) = MetadataValue::try_from(token) {
         status.metadata_mut().insert(RESUME_TOKEN, token);
     }

@@ -30,6 +30,7 @@ use tokio::{
     sync::oneshot,
 };
 use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::health_client::HealthClient;
 
 use super::{SOON, eventually, store};
 
@@ -182,6 +183,10 @@ impl TestApp {
 
     pub(crate) fn priority(&self) -> PriorityServiceClient<Channel> {
         PriorityServiceClient::new(self.channel())
+    }
+
+    pub(crate) fn health(&self) -> HealthClient<Channel> {
+        HealthClient::new(self.channel())
     }
 
     pub(crate) fn registry(&self) -> RegistryServiceClient<Channel> {

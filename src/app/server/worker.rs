@@ -1,0 +1,125 @@
+//! One worker: a thread that serves the connections it is given.
+
+use std::{
+    io,
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use hyper_util::rt::TokioIo;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tracing::debug;
+
+use super::{ConnectionLimits, ConnectionService, WorkerService, connection::Connection};
+use crate::service::ending::{self, Ending};
+
+/// A worker that runs.
+#[derive(Debug)]
+pub(super) struct Worker {
+    /// Takes connections, for as long as anybody holds it.
+    pub(super) sockets: mpsc::UnboundedSender<TcpStream>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Worker {
+    /// Gives it nothing more; its thread ends with its last connection.
+    pub(super) fn closed(self) -> thread::JoinHandle<()> {
+        self.thread
+    }
+}
+
+/// Starts a worker. `open` counts the connections of all of them.
+pub(super) fn start<S: ConnectionService>(
+    index: usize,
+    service: WorkerService<S>,
+    limits: ConnectionLimits,
+    drain: watch::Receiver<bool>,
+    open: Arc<AtomicUsize>,
+) -> io::Result<Worker> {
+    let (sockets, received) = mpsc::unbounded_channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let WorkerService { service, beside } = service;
+    let connections = Connections {
+        service,
+        limits,
+        drain,
+        open,
+    };
+    let thread = thread::Builder::new()
+        .name(format!("grpc-{index}"))
+        .spawn(move || {
+            runtime.block_on(async {
+                let mut besides = JoinSet::new();
+                besides.spawn(beside);
+                connections.run(received).await;
+            });
+        })?;
+    Ok(Worker { sockets, thread })
+}
+
+/// One worker's connections.
+struct Connections<S> {
+    service: Box<dyn Fn(Ending) -> S + Send>,
+    limits: ConnectionLimits,
+    drain: watch::Receiver<bool>,
+    open: Arc<AtomicUsize>,
+}
+
+impl<S: ConnectionService> Connections<S> {
+    async fn run(self, mut sockets: mpsc::UnboundedReceiver<TcpStream>) {
+        let mut serving = JoinSet::new();
+        loop {
+            tokio::select! {
+                socket = sockets.recv() => match socket {
+                    Some(socket) => drop(serving.spawn(self.serve(socket))),
+                    None => break,
+                },
+                Some(_) = serving.join_next() => {}
+            }
+        }
+        while serving.join_next().await.is_some() {}
+    }
+
+    fn serve(&self, socket: TcpStream) -> impl Future<Output = ()> + Send + use<S> {
+        let (end, ending) = ending::of_connection();
+        let connection = Connection {
+            service: (self.service)(ending),
+            limits: self.limits.clone(),
+            drain: self.drain.clone(),
+            end,
+        };
+        let open = Open(Arc::clone(&self.open));
+        async move {
+            let _open = open;
+            match adopted(socket) {
+                Ok(socket) => connection.run(TokioIo::new(socket)).await,
+                Err(error) => debug!(%error, "a connection was lost before it was served"),
+            }
+        }
+    }
+}
+
+/// The socket on this thread's runtime.
+fn adopted(socket: TcpStream) -> io::Result<tokio::net::TcpStream> {
+    socket.set_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    tokio::net::TcpStream::from_std(socket)
+}
+
+/// Counts a connection as open until it is dropped.
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
