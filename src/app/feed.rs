@@ -25,7 +25,7 @@ use crate::{
         postgres::TlsFiles,
         relay::Publisher,
         source::{Source, SourceSettings},
-        status::FeedStatus,
+        status::{EventKind, FeedStatus},
     },
 };
 
@@ -248,6 +248,8 @@ impl Keeper {
                 };
                 error!(%problem, file = %self.file.path().display(), "REFUSED: the snapshot file cannot be used");
                 self.metrics.refused(cause);
+                self.status
+                    .happened(EventKind::Refusal, cause, problem.to_string());
                 None
             }
         }

@@ -18,6 +18,7 @@ pub mod settings;
 mod shipments;
 mod shipping;
 pub mod telemetry;
+pub mod version;
 
 pub use feed::source_settings;
 
@@ -52,7 +53,7 @@ use crate::{
         registry::RegistryRpc,
     },
     upstream::{commitments::Commitments, source::Source, status::FeedStatus},
-    web::{self, PriorityRoute, Web},
+    web::{self, PriorityRoute, Web, console::Console},
     wire::pb::audit_record::Entry,
 };
 
@@ -66,6 +67,7 @@ pub struct App {
     committer: Committer,
     http: std::net::TcpListener,
     priority: PriorityRpc,
+    console: Arc<Console>,
     feed: Feed,
     metrics: Arc<Metrics>,
     rates: Arc<RateTable>,
@@ -106,10 +108,7 @@ impl App {
 
         let stops = Stops::default();
         let mut proof = Proof::open(settings, &facilitation.policies()).context("the audit log")?;
-        let window = AcceptanceWindow {
-            ahead: settings.server.acceptance_max_ahead.get(),
-            behind: settings.server.acceptance_max_behind.get(),
-        };
+        let window = acceptance_window(settings);
         let committer = committer(settings, &proof, &facilitation, &metrics, window)?;
         let rates = Arc::new(RateTable::default());
         if proof.log.is_some() {
@@ -152,6 +151,7 @@ impl App {
             health: HealthServer::new(HealthRpc::new(&reporter)),
             max_message_bytes: settings.limits.max_message_bytes,
         };
+        let console = Arc::new(services.console(&health, replica_name(settings, &proof)));
         let server = services.bind(settings, &mut proof, &stops.drain.subscribe())?;
         let reloader = settings.policy.directory().map(|directory| {
             let interval = settings.policy.reload_interval.get();
@@ -180,6 +180,7 @@ impl App {
             committer,
             http: web::server::bind(settings.server.http_addr)?,
             priority,
+            console,
             feed,
             metrics,
             rates,
@@ -211,6 +212,7 @@ impl App {
             mut committer,
             http,
             priority,
+            console,
             feed,
             metrics,
             rates,
@@ -227,10 +229,15 @@ impl App {
             health: Arc::clone(&health),
             metrics: Arc::clone(&metrics),
             rates,
-            priority: Arc::new(PriorityRoute::new(priority, metrics)),
+            priority: Arc::new(PriorityRoute::new(priority, Arc::clone(&metrics))),
+            console: Arc::clone(&console),
         };
         parts.add("http", async move {
             Ok(web::server::run(listener, web, stop_http).await?)
+        });
+        parts.add_endless("history", {
+            let (history, metrics) = (Arc::clone(&console.history), Arc::clone(&metrics));
+            history.run(metrics, parts.stop())
         });
         parts.add_endless("health", {
             let (health, stop) = (Arc::clone(&health), parts.stop());
@@ -290,6 +297,19 @@ fn freshness_limits(settings: &Settings) -> FreshnessLimits {
     }
 }
 
+fn acceptance_window(settings: &Settings) -> AcceptanceWindow {
+    AcceptanceWindow {
+        ahead: settings.server.acceptance_max_ahead.get(),
+        behind: settings.server.acceptance_max_behind.get(),
+    }
+}
+
+/// What this replica is called.
+fn replica_name(settings: &Settings, proof: &Proof) -> String {
+    let logged = proof.log.as_ref().map(|log| log.replica().to_owned());
+    logged.unwrap_or_else(|| audit::name_without_log(settings))
+}
+
 /// Who commits to the keys of the draw.
 fn committer(
     settings: &Settings,
@@ -299,12 +319,11 @@ fn committer(
     window: AcceptanceWindow,
 ) -> anyhow::Result<Committer> {
     let log = proof.log.clone();
-    let replica = log.as_ref().map(|log| log.replica().to_owned());
     Ok(Committer {
         commitments: Commitments::of(&feed::source_settings(settings))?,
         facilitation: Arc::clone(facilitation),
         signing: Arc::clone(&proof.key),
-        replica: replica.unwrap_or_else(|| audit::name_without_log(settings)),
+        replica: replica_name(settings, proof),
         window,
         reveal_after: settings.draw.reveal_after.get(),
         metrics: Arc::clone(metrics),

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, thread};
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tonic_health::pb::health_server::HealthServer;
 
@@ -9,6 +10,7 @@ use super::{
     audit::Proof,
     server::{ConnectionLimits, Server, WorkerService},
     settings::Settings,
+    version,
 };
 use crate::{
     service::{
@@ -17,7 +19,7 @@ use crate::{
         dispatch::Dispatch,
         ending::Ending,
         facilitation::FacilitationRpc,
-        health::HealthRpc,
+        health::{self, HealthRpc},
         priority::PriorityRpc,
         registry::RegistryRpc,
         served::{
@@ -25,6 +27,7 @@ use crate::{
             priority_service_server::PriorityServiceServer, registry_service_server::RegistryServiceServer,
         },
     },
+    web::console::{Console, history::History},
     wire::pb,
 };
 
@@ -45,6 +48,21 @@ pub(super) struct Services {
 }
 
 impl Services {
+    /// The console, which shows what the services know.
+    pub(super) fn console(&self, health: &Arc<health::Health>, replica: String) -> Console {
+        Console {
+            registry: self.registry.clone(),
+            health: Arc::clone(health),
+            metrics: Arc::clone(&self.facilitation.metrics),
+            rates: Arc::clone(&self.facilitation.rates),
+            log: self.audit.log.clone(),
+            history: Arc::new(History::default()),
+            replica,
+            started_at: Timestamp::now().as_millisecond(),
+            version: version::text(),
+        }
+    }
+
     /// Binds the gRPC address and starts the serving threads; nothing is accepted yet.
     pub(super) fn bind(
         self,

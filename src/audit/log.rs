@@ -124,6 +124,11 @@ impl AuditLog {
         Ok(first)
     }
 
+    /// Whether the last attempt to write failed.
+    pub fn is_failing(&self) -> bool {
+        self.state().failing
+    }
+
     /// Makes the disk have everything that was written.
     pub fn sync(&self) -> Result<(), WriteError> {
         self.state().writer.sync()

@@ -99,7 +99,7 @@ async fn show(context: &Context) -> anyhow::Result<()> {
     let store = settings.upstream_url();
     let database = store.strip_prefix("sqlite://").unwrap_or(&store);
     output::line(&format!(
-        "\nServing gRPC on {grpc}, probes on http://{http}/readyz; registry in {database}. Ctrl-C stops.\n\n\
+        "\nServing gRPC on {grpc}; the console is http://{http}/; registry in {database}. Ctrl-C stops.\n\n\
          Try, in another terminal:\n  \
          greenlane status\n  \
          greenlane audit query\n  \

@@ -22,7 +22,6 @@ mod serve;
 mod shipment;
 mod snapshot;
 mod status;
-mod version;
 mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -33,7 +32,7 @@ use crate::app::settings::{self, Loaded, Settings};
 
 /// Customs facilitation decisions: inspection rate, draw, priority, green channel and lane, with reasons.
 #[derive(Debug, Parser)]
-#[command(name = "greenlane", version = version::text(), about, propagate_version = true)]
+#[command(name = "greenlane", version = crate::app::version::text(), about, propagate_version = true)]
 pub struct Cli {
     /// Configuration file [default: ./greenlane.toml if it exists]
     #[arg(long, global = true, value_name = "FILE")]

@@ -37,6 +37,11 @@ impl Audit {
         self.records.inc_by(records);
     }
 
+    /// Records written so far, and how many of the log wait to be shipped.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.records.get(), self.lag.get())
+    }
+
     /// So many records wait to be shipped.
     pub fn lag(&self, records: u64) {
         self.lag.set(records);

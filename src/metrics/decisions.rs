@@ -117,6 +117,15 @@ impl Decisions {
         }
     }
 
+    /// How many there were so far, by tier and lane.
+    pub(super) fn counted(&self) -> impl Iterator<Item = (CreditTier, Lane, u64)> {
+        let lanes = |&tier| Lane::ALL.iter().map(move |&lane| (tier, lane));
+        let series = CreditTier::ALL.iter().flat_map(lanes);
+        series
+            .zip(&self.lanes)
+            .map(|((tier, lane), counter)| (tier, lane, counter.get()))
+    }
+
     pub(super) fn count(&self, tier: CreditTier, lane: Lane, basis: InspectionBasis, selected: bool) {
         let lane = tier.index() * Lane::ALL.len() + usize::from(lane.number()) - 1;
         self.lanes[lane].inc();

@@ -303,6 +303,11 @@ impl Metrics {
         self.shed.count(what, times);
     }
 
+    /// Decisions answered so far, by governing tier and lane.
+    pub fn decisions(&self) -> impl Iterator<Item = (CreditTier, Lane, u64)> {
+        self.decisions.counted()
+    }
+
     /// Takes the realized rates of the current month, one for each tier.
     pub fn read_rates(&self, readings: &[RateReading; CreditTier::COUNT]) {
         self.rates.set(readings);

@@ -48,6 +48,11 @@ impl Shipments {
         self.revoked.inc_by(revoked.into());
     }
 
+    /// What [`Self::counted`] told last: shipments held, those that wait to be saved, and watches.
+    pub fn counts(&self) -> [u64; 3] {
+        [&self.held, &self.unsaved, &self.watches].map(Gauge::get)
+    }
+
     /// How many shipments are held, wait to be saved, and how many watches there are.
     pub fn counted(&self, held: u64, unsaved: u64, watches: u64) {
         self.held.set(held);

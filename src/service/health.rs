@@ -67,6 +67,11 @@ impl Health {
         self.feed.positions().borrow().is_some()
     }
 
+    /// Whether the process is on its way to its end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     /// The state of the registry now, for metrics.
     pub fn reading(&self) -> RegistryReading {
         let moment = Moment::now();

@@ -201,7 +201,7 @@ impl Follower {
             let snapshot = self.source.snapshot().await?;
             self.due = None;
             self.snapshots = self.snapshots.saturating_add(1);
-            self.metrics.resynced(cause.name());
+            self.resynced(cause, &snapshot.generation, begun.elapsed());
             self.candidate = Some(Candidate {
                 generation: snapshot.generation,
                 cause,
@@ -269,8 +269,9 @@ impl Follower {
         );
         self.candidate = None;
         if matches!(cause, ResyncCause::Epoch | ResyncCause::Fork) && self.file.take().is_some() {
-            error!("the snapshot file is of another store or another history: refused");
-            self.metrics.refused("foreign");
+            let problem = "the snapshot file is of another store or another history";
+            error!("{problem}: refused");
+            self.refused("foreign", problem.to_owned());
             if cause == ResyncCause::Epoch {
                 // Another store's register is no measure of this one.
                 self.guard = DriftGuard::new(self.settings.drift);

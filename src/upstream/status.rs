@@ -1,5 +1,9 @@
 //! What the follower has seen, for whoever asks.
 
+mod events;
+
+pub use events::{Event, EventKind};
+
 use std::{
     sync::{
         Mutex, PoisonError,
@@ -10,6 +14,7 @@ use std::{
 
 use tokio::sync::watch;
 
+use self::events::Events;
 use crate::registry::{FreshnessClock, Position};
 
 /// What the follower has seen, for whoever asks.
@@ -20,6 +25,7 @@ pub struct FeedStatus {
     position: watch::Sender<Option<Position>>,
     ready: AtomicBool,
     told: Mutex<Told>,
+    events: Mutex<Events>,
 }
 
 /// The parts of the status that change seldom.
@@ -45,6 +51,7 @@ impl FeedStatus {
                 since: SystemTime::now(),
                 source,
             }),
+            events: Mutex::default(),
         }
     }
 
@@ -61,6 +68,17 @@ impl FeedStatus {
     /// The last problem, since when the registry has been ready or not, and where its data came from.
     pub fn told(&self) -> Told {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The last fresh snapshots and refusals, the latest first.
+    pub fn events(&self) -> Vec<Event> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).all()
+    }
+
+    /// Remembers that something happened just now.
+    pub fn happened(&self, kind: EventKind, cause: &'static str, text: String) {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.add(kind, cause, text, SystemTime::now());
     }
 
     pub(super) fn tell(&self, change: impl FnOnce(&mut Told)) {

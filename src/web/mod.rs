@@ -7,7 +7,9 @@
 //! | `/startupz` | the first snapshot is in force |
 //! | `/metrics` | every metric, as `OpenMetrics` text |
 //! | `/v1/priority/...` | see [`PriorityRoute`] |
+//! | `/`, `/console/...` | see [`console`] |
 
+pub mod console;
 mod priority;
 mod response;
 pub mod server;
@@ -19,7 +21,10 @@ use std::sync::Arc;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 
-use self::response::{Answer, body, text};
+use self::{
+    console::Console,
+    response::{Answer, body, text},
+};
 use crate::{
     audit::rates::RateTable,
     domain::Date,
@@ -40,6 +45,8 @@ pub struct Web {
     pub rates: Arc<RateTable>,
     /// Priorities of shipments.
     pub priority: Arc<PriorityRoute>,
+    /// The page for people.
+    pub console: Arc<Console>,
 }
 
 impl Web {
@@ -51,6 +58,10 @@ impl Web {
         if let Some(key) = path.strip_prefix(priority::PATH) {
             return self.priority.answer(key).await;
         }
+        let (query, headers) = (request.uri().query(), request.headers());
+        if let Some(answer) = self.console.answer(path, query, headers).await {
+            return answer;
+        }
         match path {
             "/livez" => probe(true, ""),
             "/readyz" => probe(
@@ -61,7 +72,7 @@ impl Web {
             "/metrics" => self.scrape(),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "there are /livez, /readyz, /startupz, /metrics and /v1/priority/{declaration or container}",
+                "there are / (the console), /livez, /readyz, /startupz, /metrics and /v1/priority/{declaration or container}",
             ),
         }
     }

@@ -54,6 +54,9 @@ mod terminals;
 /// Policies and parameters that change while the server runs.
 mod reload;
 
+/// The console: what its parts forbid the browser, and what its figures are.
+mod console;
+
 /// Images and snapshot files: of one position whatever goes on, and the commands about them.
 mod snapshot;
 

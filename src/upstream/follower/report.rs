@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tracing::{error, info, warn};
 
 use super::{
-    super::{Asked, Commit, ResyncCause},
+    super::{Asked, Commit, ResyncCause, status::EventKind},
     Follower, MAX_BACKOFF, Next, StepError, backoff,
 };
 use crate::registry::{Change, Generation, row::Entity};
@@ -73,14 +73,14 @@ impl Follower {
             }
             StepError::Older { .. } => {
                 error!(%problem, "REFUSED: the last good data stays in force");
-                self.metrics.refused("older");
+                self.refused("older", problem.to_string());
                 // The log says whether the store has another history.
                 self.failures = self.failures.saturating_add(1);
                 Next::After(backoff(self.failures, MAX_BACKOFF))
             }
             StepError::Drift(drift) => {
                 error!(%drift, "REFUSED: the last good data stays in force");
-                self.metrics.refused("drift");
+                self.refused("drift", drift.to_string());
                 self.refusals = self.refusals.saturating_add(1);
                 // A commit cannot be skipped: what the store holds by then is looked at whole, now and then.
                 self.candidate = None;
@@ -88,6 +88,21 @@ impl Follower {
                 Next::After(backoff(self.refusals.saturating_add(3), MAX_REFUSED_BACKOFF))
             }
         }
+    }
+
+    /// A fresh snapshot was taken.
+    pub(super) fn resynced(&self, cause: ResyncCause, taken: &Generation, took: Duration) {
+        self.metrics.resynced(cause.name());
+        let (enterprises, sequence) = (taken.enterprise_count(), taken.position().sequence);
+        let seconds = took.as_secs_f64();
+        let text = format!("{enterprises} enterprises at sequence {sequence}, read in {seconds:.2} s");
+        self.status.happened(EventKind::Resync, cause.name(), text);
+    }
+
+    /// Something was refused, and the last good data stays.
+    pub(super) fn refused(&self, cause: &'static str, text: String) {
+        self.metrics.refused(cause);
+        self.status.happened(EventKind::Refusal, cause, text);
     }
 
     pub(super) fn count(&self, changes: &[Change], commit: &Commit) {

@@ -14,7 +14,7 @@ static TEXT: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The text behind the program's name.
-pub(super) fn text() -> &'static str {
+pub fn text() -> &'static str {
     &TEXT
 }
 
