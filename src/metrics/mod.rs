@@ -4,15 +4,19 @@
 
 mod audit;
 mod calls;
+mod classic;
 mod decisions;
 mod histogram;
+mod policy;
 mod shipments;
 #[cfg(test)]
 mod tests;
 
 pub use calls::{CODES, Calls, Shed};
+pub use classic::PROMETHEUS_TEXT;
 pub use decisions::RateReading;
 pub use histogram::{Distribution, Histogram};
+pub use policy::{PolicyInForce, PolicyReading};
 
 use std::{
     fmt,
@@ -29,13 +33,14 @@ use prometheus_client::{
 use self::{
     calls::ShedCounters,
     decisions::{Decisions, RateGauges},
+    policy::Policy,
 };
 use crate::domain::{
     CreditTier,
     decision::{InspectionBasis, Lane},
 };
 
-/// The media type of what [`Metrics::text`] gives.
+/// The media type of what [`Metrics::openmetrics`] gives.
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Seconds from a commit in the store to its being in force: from a millisecond to minutes.
@@ -87,6 +92,7 @@ pub struct Metrics {
     decisions: Decisions,
     rates: RateGauges,
     shed: ShedCounters,
+    policy: Policy,
     commitments: Family<StateLabel, Gauge>,
     commitment_errors: Family<KindLabel, Counter>,
     /// Of the audit log.
@@ -197,6 +203,7 @@ impl Default for Metrics {
             decisions: Decisions::registered(&mut registry),
             rates: RateGauges::registered(&mut registry),
             shed: ShedCounters::registered(&mut registry),
+            policy: Policy::registered(&mut registry),
             commitments: registered(
                 &mut registry,
                 "greenlane_draw_commitments",
@@ -243,13 +250,19 @@ impl Metrics {
     }
 
     /// Everything in `OpenMetrics` text.
-    pub fn text(&self) -> Result<String, fmt::Error> {
+    pub fn openmetrics(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(
             &mut text,
             &self.registry.lock().unwrap_or_else(PoisonError::into_inner),
         )?;
-        Ok(text)
+        // Both formats write it so; the library does not.
+        Ok(text.replace(" inf\n", " +Inf\n"))
+    }
+
+    /// Everything in Prometheus' own text format.
+    pub fn prometheus_text(&self) -> Result<String, fmt::Error> {
+        self.openmetrics().map(|text| classic::classic(&text))
     }
 
     /// Takes what the registry is at this instant.
@@ -306,6 +319,11 @@ impl Metrics {
     /// Decisions answered so far, by governing tier and lane.
     pub fn decisions(&self) -> impl Iterator<Item = (CreditTier, Lane, u64)> {
         self.decisions.counted()
+    }
+
+    /// Takes the policies as they are at this instant.
+    pub fn read_policy(&self, reading: PolicyReading) {
+        self.policy.set(reading);
     }
 
     /// Takes the realized rates of the current month, one for each tier.

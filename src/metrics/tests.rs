@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn what_happened_is_told_by_name_and_label() {
     let metrics = Metrics::default();
-    let begun = metrics.text().expect("text");
+    let begun = metrics.openmetrics().expect("text");
     for line in [
         "greenlane_upstream_changes_total{entity=\"control_order\"} 0",
         "greenlane_upstream_errors_total{kind=\"unavailable\"} 0",
@@ -46,7 +46,7 @@ fn what_happened_is_told_by_name_and_label() {
         breached_offices: 2,
     };
     metrics.read_rates(&rates);
-    let text = metrics.text().expect("text");
+    let text = metrics.openmetrics().expect("text");
     for line in [
         "greenlane_upstream_changes_total{entity=\"enterprise\"} 3",
         "greenlane_upstream_propagation_seconds_bucket{le=\"0.01\"} 1",
@@ -81,4 +81,35 @@ fn what_happened_is_told_by_name_and_label() {
     ] {
         assert!(text.lines().any(|own| own == line), "{line}\n{text}");
     }
+}
+
+#[test]
+fn of_a_policy_that_is_no_longer_in_force_nothing_is_told() {
+    let metrics = Metrics::default();
+    let told = |digest: &str, next_in| {
+        metrics.read_policy(PolicyReading {
+            in_force: Some(PolicyInForce {
+                id: "CN-GACC-282".to_owned(),
+                digest: digest.to_owned(),
+                provisional: true,
+            }),
+            next_in,
+        });
+        metrics.prometheus_text().expect("text")
+    };
+    let text = told("aa", Some(Duration::from_secs(90)));
+    let info = |digest| {
+        format!("greenlane_policy_info{{id=\"CN-GACC-282\",digest=\"{digest}\",provisional=\"true\"}} 1\n")
+    };
+    assert!(text.contains(&info("aa")), "{text}");
+    assert!(
+        text.contains("greenlane_policy_next_activation_seconds 90.0\n"),
+        "{text}"
+    );
+    let text = told("bb", None);
+    assert!(text.contains(&info("bb")) && !text.contains("\"aa\""), "{text}");
+    assert!(
+        text.contains("greenlane_policy_next_activation_seconds +Inf\n"),
+        "{text}"
+    );
 }

@@ -21,9 +21,9 @@ use tracing::{info, warn};
 
 use super::ending::{Ending, ending_with};
 use crate::{
-    domain::Freshness,
+    domain::{Date, Freshness},
     facilitation::{Facilitation, Moment},
-    metrics::RegistryReading,
+    metrics::{PolicyInForce, PolicyReading, RegistryReading},
     registry::Generation,
     shipments::Shipments,
     upstream::status::FeedStatus,
@@ -91,6 +91,25 @@ impl Health {
             state,
             quarantined: generation.map_or(0, |generation| generation.quarantined_count() as u64),
         }
+    }
+
+    /// The policies now, for metrics.
+    pub fn policy(&self) -> PolicyReading {
+        let now = Moment::now().timestamp;
+        let today = Date::of(now);
+        let book = self.facilitation.policies();
+        let in_force = book.on(today).map(|policy| PolicyInForce {
+            id: policy.id().to_owned(),
+            digest: policy.digest.clone(),
+            provisional: policy.document.provisional,
+        });
+        let starts = book
+            .policies()
+            .iter()
+            .map(|policy| policy.document.effective_from);
+        let next = starts.filter(|start| *start > today).min();
+        let next_in = next.map(|start| start.midnight().duration_since(now).unsigned_abs());
+        PolicyReading { in_force, next_in }
     }
 
     /// From now on nothing new is wanted.

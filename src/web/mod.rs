@@ -5,13 +5,14 @@
 //! | `/livez` | the process answers |
 //! | `/readyz` | decisions can be had, and registry data has not EXPIRED |
 //! | `/startupz` | the first snapshot is in force |
-//! | `/metrics` | every metric, as `OpenMetrics` text |
+//! | `/metrics` | every metric, as `OpenMetrics` 1.0.0 to who accepts it, else as Prometheus text |
 //! | `/v1/priority/...` | see [`PriorityRoute`] |
 //! | `/`, `/console/...` | see [`console`] |
 
 pub mod console;
 mod priority;
 mod response;
+mod scrape;
 pub mod server;
 
 pub use priority::PriorityRoute;
@@ -23,16 +24,10 @@ use hyper::body::Incoming;
 
 use self::{
     console::Console,
-    response::{Answer, body, text},
+    response::{Answer, text},
+    scrape::scrape,
 };
-use crate::{
-    audit::rates::RateTable,
-    domain::Date,
-    facilitation::Moment,
-    metrics::{self, Metrics},
-    policy::draw::Epoch,
-    service::health::Health,
-};
+use crate::{audit::rates::RateTable, metrics::Metrics, service::health::Health};
 
 /// What the HTTP side answers from; a clone a connection.
 #[derive(Debug, Clone)]
@@ -69,23 +64,12 @@ impl Web {
                 "not ready: the registry is loading, expired, or draining",
             ),
             "/startupz" => probe(self.health.has_started(), "starting: no registry snapshot yet"),
-            "/metrics" => self.scrape(),
+            "/metrics" => scrape(self, request.headers()),
             _ => text(
                 StatusCode::NOT_FOUND,
                 "there are / (the console), /livez, /readyz, /startupz, /metrics and /v1/priority/{declaration or container}",
             ),
         }
-    }
-
-    /// Every metric, with what is read only when it is asked for.
-    fn scrape(&self) -> Answer {
-        self.metrics.read_registry(&self.health.reading());
-        let month = Epoch::of(Date::of(Moment::now().timestamp));
-        self.metrics.read_rates(&self.rates.reading(month));
-        self.metrics.text().map_or_else(
-            |_| text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"),
-            |metrics| body(StatusCode::OK, metrics::OPENMETRICS, metrics.into()),
-        )
     }
 }
 

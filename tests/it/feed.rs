@@ -288,7 +288,7 @@ async fn a_snapshot_older_than_what_is_in_force_is_refused_until_the_log_shows_a
         .await
         .unwrap()
         .unwrap();
-    let metrics = metrics.text().unwrap();
+    let metrics = metrics.openmetrics().unwrap();
     for line in [
         "greenlane_upstream_refusals_total{cause=\"older\"} 1",
         "greenlane_upstream_resyncs_total{cause=\"mismatch\"} 1",
