@@ -9,12 +9,21 @@ use std::{
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::MissedTickBehavior};
 
-use crate::{domain::decision::Lane, facilitation::Moment, metrics::Metrics};
+use crate::{
+    domain::decision::Lane,
+    facilitation::Moment,
+    metrics::{Distribution, Metrics},
+};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
 /// Looks that are kept.
 const KEPT: usize = 600;
+
+/// Looks that a quantile is taken over: of one second alone the last of a thousand says little.
+const QUANTILES_OVER: usize = 10;
+/// The quantiles of the time to answer that are told.
+const QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
 
 const LANES: usize = Lane::ALL.len();
 
@@ -25,6 +34,8 @@ struct Sample {
     at: i64,
     /// Decisions a second, by lane.
     decided: [f64; LANES],
+    /// Each of [`QUANTILES`], in seconds; `None` where nothing was decided.
+    took: [Option<f64>; QUANTILES.len()],
 }
 
 /// The last minutes of this process.
@@ -39,6 +50,7 @@ impl History {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = Look::now(&metrics);
+        let mut took = VecDeque::from([last.took.clone()]);
         while !*stop.borrow() {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -46,8 +58,12 @@ impl History {
             }
             let look = Look::now(&metrics);
             // The first tick comes at once.
-            if let Some(sample) = look.since(&last) {
+            if let Some(sample) = look.since(&last, took.front().unwrap_or(&last.took)) {
                 self.add(sample);
+                if took.len() == QUANTILES_OVER {
+                    took.pop_front();
+                }
+                took.push_back(look.took.clone());
                 last = look;
             }
         }
@@ -61,12 +77,13 @@ impl History {
         samples.push_back(sample);
     }
 
-    /// What ended after that instant, a row each: when, then decisions a second by lane.
+    /// What ended after that instant, a row each: when, decisions a second by lane, quantiles of the time to answer.
     pub(super) fn rows(&self, after: i64) -> Value {
         let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         let row = |sample: &Sample| {
             let [green, blue, yellow, red, manual] = sample.decided.map(rounded);
-            json!([sample.at, green, blue, yellow, red, manual])
+            let [p50, p99, p999] = sample.took;
+            json!([sample.at, green, blue, yellow, red, manual, p50, p99, p999])
         };
         let later = samples.partition_point(|sample| sample.at <= after);
         samples.range(later..).map(row).collect()
@@ -77,6 +94,7 @@ impl History {
 struct Look {
     at: Moment,
     decided: [u64; LANES],
+    took: Distribution,
 }
 
 impl Look {
@@ -88,10 +106,12 @@ impl Look {
         Self {
             at: Moment::now(),
             decided,
+            took: metrics.decision_durations(),
         }
     }
 
-    fn since(&self, earlier: &Self) -> Option<Sample> {
+    /// What happened since the last look; quantiles since an earlier one.
+    fn since(&self, earlier: &Self, took_by_then: &Distribution) -> Option<Sample> {
         let took = elapsed(earlier.at.monotonic, self.at.monotonic)?;
         let rate = |lane: usize| {
             let decided = self.decided[lane].saturating_sub(earlier.decided[lane]);
@@ -99,9 +119,11 @@ impl Look {
             let decided = decided as f64;
             decided / took.as_secs_f64()
         };
+        let recent = self.took.since(took_by_then);
         Some(Sample {
             at: self.at.timestamp.as_millisecond(),
             decided: std::array::from_fn(rate),
+            took: QUANTILES.map(|quantile| recent.quantile(quantile).map(|took| took.as_secs_f64())),
         })
     }
 }
@@ -124,6 +146,7 @@ mod tests {
         Sample {
             at,
             decided: [1.26, 0.0, 0.0, 2.0, 0.0],
+            took: [Some(0.000_25), Some(0.003), None],
         }
     }
 
@@ -138,8 +161,8 @@ mod tests {
         assert_eq!(
             news,
             json!([
-                [998_000, 1.3, 0.0, 0.0, 2.0, 0.0],
-                [999_000, 1.3, 0.0, 0.0, 2.0, 0.0]
+                [998_000, 1.3, 0.0, 0.0, 2.0, 0.0, 0.000_25, 0.003, null],
+                [999_000, 1.3, 0.0, 0.0, 2.0, 0.0, 0.000_25, 0.003, null]
             ])
         );
     }
@@ -151,15 +174,16 @@ mod tests {
             monotonic: at.monotonic + Duration::from_secs(2),
             ..at
         };
-        let (earlier, later) = (
-            Look { at, decided: [5; 5] },
-            Look {
-                at: later,
-                decided: [5, 7, 5, 5, 9],
-            },
-        );
-        let sample = later.since(&earlier).expect("two seconds");
+        let metrics = Metrics::default();
+        let look = |at, decided| Look {
+            at,
+            decided,
+            took: metrics.decision_durations(),
+        };
+        let (earlier, later) = (look(at, [5; 5]), look(later, [5, 7, 5, 5, 9]));
+        let sample = later.since(&earlier, &earlier.took).expect("two seconds");
         assert_eq!(sample.decided.map(rounded), [0.0, 1.0, 0.0, 0.0, 2.0]);
-        assert!(earlier.since(&earlier).is_none());
+        assert_eq!(sample.took, [None; 3], "nothing was timed");
+        assert!(earlier.since(&earlier, &earlier.took).is_none());
     }
 }
