@@ -18,6 +18,7 @@ pub mod settings;
 mod shipments;
 mod shipping;
 pub mod telemetry;
+pub mod traces;
 
 pub use feed::source_settings;
 
@@ -25,6 +26,7 @@ use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration}
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -73,6 +75,7 @@ pub struct App {
     reloader: Option<Arc<Reloader>>,
     stops: Stops,
     propagation: Duration,
+    traces: Option<SdkTracerProvider>,
 }
 
 /// What tells the parts to end, in this order.
@@ -105,10 +108,8 @@ impl App {
 
         let stops = Stops::default();
         let mut proof = Proof::open(settings, &facilitation.policies()).context("the audit log")?;
-        let window = AcceptanceWindow {
-            ahead: settings.server.acceptance_max_ahead.get(),
-            behind: settings.server.acceptance_max_behind.get(),
-        };
+        let traces = traces::from_environment();
+        let window = acceptance_window(settings);
         let committer = committer(settings, &proof, &facilitation, &metrics, window)?;
         let rates = Arc::new(RateTable::default());
         if proof.log.is_some() {
@@ -149,6 +150,7 @@ impl App {
             },
             priority: priority.clone(),
             health: health_service,
+            traces: traces.clone(),
             max_message_bytes: settings.limits.max_message_bytes,
         };
         let server = services.bind(settings, &mut proof, &stops.drain.subscribe())?;
@@ -187,6 +189,7 @@ impl App {
             reloader,
             stops,
             propagation: settings.drain.propagation.get(),
+            traces,
         })
     }
 
@@ -218,6 +221,7 @@ impl App {
             reloader,
             stops,
             propagation,
+            traces,
         } = self;
         info!(grpc = %server.local_address()?, http = %http.local_addr()?, "listening");
         let mut parts = Parts::new(stops.rest.subscribe());
@@ -277,6 +281,9 @@ impl App {
                 })
                 .await,
         );
+        if let Some(traces) = traces {
+            traces::flush(traces).await;
+        }
         info!("stopped");
         result
     }
@@ -286,6 +293,13 @@ fn freshness_limits(settings: &Settings) -> FreshnessLimits {
     FreshnessLimits {
         relief_max_age: settings.freshness.relief_max_age.get(),
         decision_max_age: settings.freshness.decision_max_age.get(),
+    }
+}
+
+fn acceptance_window(settings: &Settings) -> AcceptanceWindow {
+    AcceptanceWindow {
+        ahead: settings.server.acceptance_max_ahead.get(),
+        behind: settings.server.acceptance_max_behind.get(),
     }
 }
 

@@ -83,7 +83,7 @@ where
 
     fn call(&self, mut request: Request<Incoming>) -> Answer {
         let begun = Instant::now();
-        let call = self.counting.begin(request.uri().path(), begun.into_std());
+        let call = self.counting.begin(&request, begun.into_std());
         let deadline = Deadline::from_headers(request.headers(), begun);
         let (deadline, answer) = match deadline {
             Ok(None) => (None, self.route(request)),

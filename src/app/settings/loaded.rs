@@ -137,6 +137,7 @@ mod tests {
             "limits.keepalive_timeout 20s",
             "log.format text",
             "log.level info",
+            "log.request_sample 0",
         ];
         assert_eq!(rows, documented);
     }
