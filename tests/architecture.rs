@@ -229,6 +229,8 @@ const RULES: [Rule; 13] = [
             "http_body",
             "hyper",
             "jiff",
+            "opentelemetry",
+            "opentelemetry_sdk",
             "prost",
             "prost_types",
             "rand",

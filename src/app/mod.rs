@@ -18,6 +18,7 @@ pub mod settings;
 mod shipments;
 mod shipping;
 pub mod telemetry;
+pub mod traces;
 pub mod version;
 
 pub use feed::source_settings;
@@ -26,6 +27,7 @@ use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration}
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -39,7 +41,7 @@ use self::{
 };
 use crate::{
     audit::{
-        log::{Lane, record},
+        log::{AuditLog, Lane, record},
         rates::RateTable,
     },
     facilitation::{DrawKeys, Facilitation},
@@ -76,6 +78,7 @@ pub struct App {
     reloader: Option<Arc<Reloader>>,
     stops: Stops,
     propagation: Duration,
+    traces: Option<SdkTracerProvider>,
 }
 
 /// What tells the parts to end, in this order.
@@ -108,6 +111,7 @@ impl App {
 
         let stops = Stops::default();
         let mut proof = Proof::open(settings, &facilitation.policies()).context("the audit log")?;
+        let traces = traces::from_environment();
         let window = acceptance_window(settings);
         let committer = committer(settings, &proof, &facilitation, &metrics, window)?;
         let rates = Arc::new(RateTable::default());
@@ -149,16 +153,12 @@ impl App {
             },
             priority: priority.clone(),
             health: HealthServer::new(HealthRpc::new(&reporter)),
+            traces: traces.clone(),
             max_message_bytes: settings.limits.max_message_bytes,
         };
         let console = Arc::new(services.console(&health, replica_name(settings, &proof)));
         let server = services.bind(settings, &mut proof, &stops.drain.subscribe())?;
-        let reloader = settings.policy.directory().map(|directory| {
-            let interval = settings.policy.reload_interval.get();
-            let (directory, log) = (directory.to_owned(), proof.log.clone());
-            let reloader = Reloader::new(directory, interval, Arc::clone(&facilitation), files, log);
-            Arc::new(reloader)
-        });
+        let reloader = reloader(settings, &facilitation, files, proof.log.clone());
         let policies_in_force = Arc::clone(&facilitation);
         let policy_digest = move || policies::digest_in_force(&policies_in_force.policies());
         let feed = Feed::new(
@@ -189,6 +189,7 @@ impl App {
             reloader,
             stops,
             propagation: settings.drain.propagation.get(),
+            traces,
         })
     }
 
@@ -221,6 +222,7 @@ impl App {
             reloader,
             stops,
             propagation,
+            traces,
         } = self;
         info!(grpc = %server.local_address()?, http = %http.local_addr()?, "listening");
         let mut parts = Parts::new(stops.rest.subscribe());
@@ -285,6 +287,9 @@ impl App {
                 })
                 .await,
         );
+        if let Some(traces) = traces {
+            traces::flush(traces).await;
+        }
         info!("stopped");
         result
     }
@@ -308,6 +313,19 @@ fn acceptance_window(settings: &Settings) -> AcceptanceWindow {
 fn replica_name(settings: &Settings, proof: &Proof) -> String {
     let logged = proof.log.as_ref().map(|log| log.replica().to_owned());
     logged.unwrap_or_else(|| audit::name_without_log(settings))
+}
+
+/// Who reads changed policy files, where there is a directory of them.
+fn reloader(
+    settings: &Settings,
+    facilitation: &Arc<Facilitation>,
+    files: BTreeMap<String, String>,
+    log: Option<Arc<AuditLog>>,
+) -> Option<Arc<Reloader>> {
+    let directory = settings.policy.directory()?.to_owned();
+    let interval = settings.policy.reload_interval.get();
+    let reloader = Reloader::new(directory, interval, Arc::clone(facilitation), files, log);
+    Some(Arc::new(reloader))
 }
 
 /// Who commits to the keys of the draw.

@@ -3,6 +3,7 @@
 use std::{sync::Arc, thread};
 
 use jiff::Timestamp;
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::sync::watch;
 use tonic_health::pb::health_server::HealthServer;
 
@@ -26,6 +27,7 @@ use crate::{
             audit_service_server::AuditServiceServer, facilitation_service_server::FacilitationServiceServer,
             priority_service_server::PriorityServiceServer, registry_service_server::RegistryServiceServer,
         },
+        spans::Spans,
     },
     web::console::{Console, history::History},
     wire::pb,
@@ -43,6 +45,8 @@ pub(super) struct Services {
     pub(super) priority: PriorityRpc,
     /// `grpc.health.v1.Health`
     pub(super) health: HealthServer<HealthRpc>,
+    /// Where spans of calls go, if anywhere.
+    pub(super) traces: Option<SdkTracerProvider>,
     /// Largest message taken, in bytes.
     pub(super) max_message_bytes: usize,
 }
@@ -75,7 +79,9 @@ impl Services {
                 .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        let counting = Counting::new(&self.facilitation.metrics)?;
+        let spans = self.traces.as_ref().map(Spans::new);
+        let sample = settings.log.request_sample;
+        let counting = Counting::new(&self.facilitation.metrics, spans, sample)?;
         let (reflection, reflection_v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
         let worker = || {
             let (lane, beside) = proof.lane();

@@ -1,25 +1,32 @@
-//! Every call, counted by how it ends: by its status, with its duration, once.
+//! Every call, counted by how it ends: by its status, with its duration, once. Where that is asked for, it is told in a span,
+//! and each so many in the log.
 //!
 //! Method names come from the descriptors, so that a path made up by a caller never becomes a label.
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use foldhash::HashMap;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use prost::{DecodeError, Message as _};
 use prost_types::FileDescriptorSet;
 use tonic::{Code, Status, body::Body};
 
-use super::given;
+use super::{
+    given::{self, Given},
+    spans::{CallSpan, Spans},
+};
 use crate::{
-    metrics::{Calls, Metrics},
+    metrics::{CODES, Calls, Metrics},
     wire::pb,
 };
 
@@ -27,12 +34,41 @@ use crate::{
 const UNKNOWN: &str = "unknown";
 
 /// Counts the calls of one serving thread.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Counting {
     /// By path.
     methods: HashMap<String, Method>,
     unknown: Method,
+    /// A service and a method, by place.
+    names: Arc<[(String, String)]>,
     calls: Calls,
+    spans: Option<Spans>,
+    /// One call in so many is logged; 0 for none.
+    logged: u64,
+    counted: AtomicU64,
+}
+
+impl Clone for Counting {
+    fn clone(&self) -> Self {
+        let Self {
+            methods,
+            unknown,
+            names,
+            calls,
+            spans,
+            logged,
+            counted: _,
+        } = self;
+        Self {
+            methods: methods.clone(),
+            unknown: *unknown,
+            names: Arc::clone(names),
+            calls: calls.clone(),
+            spans: spans.clone(),
+            logged: *logged,
+            counted: AtomicU64::new(0),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +80,9 @@ struct Method {
 }
 
 impl Counting {
-    /// Counts the calls of every method that is served. To be made once a process, and cloned for each thread.
-    pub fn new(metrics: &Metrics) -> Result<Self, DecodeError> {
+    /// Counts the calls of every method that is served, and logs one in so many of each thread's (0: none). To be made once a
+    /// process, and cloned for each thread.
+    pub fn new(metrics: &Metrics, spans: Option<Spans>, logged: u64) -> Result<Self, DecodeError> {
         let mut named = vec![(UNKNOWN.to_owned(), UNKNOWN.to_owned(), false)];
         for descriptors in [
             pb::DESCRIPTORS,
@@ -74,17 +111,39 @@ impl Counting {
                 streams: false,
             },
             calls,
+            names: named
+                .into_iter()
+                .map(|(service, method, _)| (service, method))
+                .collect(),
+            spans,
+            logged,
+            counted: AtomicU64::new(0),
         })
     }
 
-    /// A call of that path began.
-    pub(super) fn begin(self: &Arc<Self>, path: &str, begun: Instant) -> Call {
+    /// A call began.
+    pub(super) fn begin<B>(self: &Arc<Self>, request: &Request<B>, begun: Instant) -> Call {
+        let method = *self.methods.get(request.uri().path()).unwrap_or(&self.unknown);
+        let span = self.spans.as_ref().and_then(|spans| {
+            let (service, name) = &self.names[method.place];
+            spans.begin(request.headers(), service, name)
+        });
         Call {
-            method: *self.methods.get(path).unwrap_or(&self.unknown),
             counting: Arc::clone(self),
+            method,
             begun,
+            span,
             ended: false,
         }
+    }
+
+    /// Whether this call's turn to be logged has come.
+    fn is_logged(&self) -> bool {
+        self.logged > 0
+            && self
+                .counted
+                .fetch_add(1, Ordering::Relaxed)
+                .is_multiple_of(self.logged)
     }
 }
 
@@ -94,6 +153,7 @@ pub(super) struct Call {
     counting: Arc<Counting>,
     method: Method,
     begun: Instant,
+    span: Option<CallSpan>,
     ended: bool,
 }
 
@@ -106,25 +166,38 @@ impl Call {
         if self.method.streams && status.is_none() {
             return response.map(|body| Body::new(Counted { body, call: self }));
         }
-        let at = given.map_or_else(Instant::now, |given| given.at);
-        self.end(status.unwrap_or(Code::Ok), at);
+        self.end(status.unwrap_or(Code::Ok), given.as_ref());
         response
     }
 
-    fn end(&mut self, code: Code, at: Instant) {
+    fn end(&mut self, code: Code, given: Option<&Given>) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        let at = given.map_or_else(Instant::now, |given| given.at);
         let after = at.saturating_duration_since(self.begun);
-        let code = usize::try_from(i32::from(code)).unwrap_or_default();
-        self.counting.calls.ended(self.method.place, code, after);
+        let number = usize::try_from(i32::from(code)).unwrap_or_default();
+        self.counting.calls.ended(self.method.place, number, after);
+        if let Some(span) = self.span.take() {
+            span.end(code, given);
+        }
+        if self.counting.is_logged() {
+            self.log(number, after, given);
+        }
+    }
+
+    fn log(&self, code: usize, after: Duration, given: Option<&Given>) {
+        let (service, method) = &self.counting.names[self.method.place];
+        let decision = given.map(|given| tracing::field::display(given.decision));
+        let (code, seconds) = (CODES.get(code).copied(), after.as_secs_f64());
+        tracing::info!(service, method, code, seconds, decision, "call");
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(Code::Cancelled, Instant::now());
+            self.end(Code::Cancelled, None);
         }
     }
 }
@@ -161,7 +234,7 @@ impl http_body::Body for Counted {
         if let Some(code) = code
             && !self.call.ended
         {
-            self.call.end(code, Instant::now());
+            self.call.end(code, None);
         }
         polled
     }

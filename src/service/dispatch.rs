@@ -92,7 +92,7 @@ where
             request.extensions_mut().insert(self.ending.clone());
         }
         let begun = Instant::now();
-        let call = self.counting.begin(request.uri().path(), begun.into_std());
+        let call = self.counting.begin(&request, begun.into_std());
         let deadline = Deadline::from_headers(request.headers(), begun);
         let (deadline, answer) = match deadline {
             Ok(None) => (None, self.route(request)),

@@ -3,11 +3,19 @@
 
 use std::{cell::Cell, time::Instant};
 
+use uuid::Uuid;
+
+use crate::domain::decision::Lane;
+
 /// A decision that was given.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Given {
     /// When it was ready.
     pub(super) at: Instant,
+    /// Its identifier.
+    pub(super) decision: Uuid,
+    /// Its lane.
+    pub(super) lane: Lane,
 }
 
 thread_local! {

@@ -16,6 +16,7 @@ pub mod health;
 mod items;
 pub mod priority;
 pub mod registry;
+pub mod spans;
 pub mod status;
 
 /// The caller where no authentication is configured.

@@ -36,6 +36,21 @@ def buckets(slow: str) -> list[dict]:
             for le, values in (("0.1", "0+100x60"), ("5.0", "0+100x60"), ("10.0", slow), ("+Inf", slow))]
 
 
+def decided(slow: str) -> list[dict]:
+    return [series("greenlane_decision_duration_seconds_bucket", values, le=le)
+            for le, values in (("0.0001", "0+100x60"), ("0.05", "0+100x60"), ("0.1", slow), ("+Inf", slow))]
+
+
+def calls(codes: dict[str, str], service: str = "FacilitationService") -> list[dict]:
+    return [series("greenlane_grpc_requests_total", values, service=f"greenlane.v1.{service}", method="Decide", code=code)
+            for code, values in codes.items()]
+
+
+def policies(*digests: str) -> list[dict]:
+    return [series("greenlane_policy_info", "1x60", instance=f"{place}:8080", id="CN-GACC-282", digest=digest, provisional="true")
+            for place, digest in zip("abc", digests)]
+
+
 # The alert; series in steps of a minute; minutes at which it is quiet, and the one at which it fires; the labels it then has
 # beside its severity; and its summary. With a value of None it never fires on these series.
 CASES = [
@@ -70,6 +85,20 @@ CASES = [
     ("GreenlaneSlowPropagation", buckets("0+100x60"), [60], None, None, None),
     ("GreenlaneRowsQuarantined", [series("greenlane_registry_quarantined_rows", "0x5 3x20")], [5, 10], 11, REPLICA,
      "3 rows of the store cannot be read"),
+    ("GreenlaneSlowDecisions", decided("0+110x60"), [5], 10, REPLICA, "One decision in a hundred takes 94.5ms at a:8080"),
+    ("GreenlaneSlowDecisions", decided("0+100x60"), [60], None, None, None),
+    ("GreenlaneServerErrors", calls({"OK": "0+90x60", "UNAVAILABLE": "0+10x60", "INVALID_ARGUMENT": "0+100x60"}), [4], 10,
+     HERE | {"code": "UNAVAILABLE"}, "5% of calls for decisions end with UNAVAILABLE"),
+    ("GreenlaneServerErrors", calls({"OK": "0+1x60", "INVALID_ARGUMENT": "0+90x60", "CANCELLED": "0+90x60"}), [60], None, None, None),
+    ("GreenlaneServerErrors", calls({"OK": "0+1x60", "UNAVAILABLE": "0+90x60"}, "RegistryService"), [60], None, None, None),
+    ("GreenlaneSheds", [series("greenlane_requests_shed_total", "0x5 0+1x40", cause="max_connections")], [5, 10], 12,
+     REPLICA | {"cause": "max_connections"}, "a:8080 turns callers away (max_connections)"),
+    ("GreenlaneSheds", [series("greenlane_requests_shed_total", "7x60", cause="max_connections")], [60], None, None, None),
+    ("GreenlanePolicyActivates", [series("greenlane_policy_next_activation_seconds", "259260-60x20")], [0, 1], 3, HERE,
+     "The next policy of greenlane takes effect in 2d 23h 58m 0s"),
+    ("GreenlanePolicyActivates", [series("greenlane_policy_next_activation_seconds", "Inf Inf Inf Inf")], [3], None, None, None),
+    ("GreenlanePolicyNotShared", policies("one", "one", "two"), [9], 11, HERE, "Replicas of greenlane decide by 2 policies"),
+    ("GreenlanePolicyNotShared", policies("one", "one", "one"), [60], None, None, None),
     ("GreenlaneRateBreached", [series("greenlane_realized_rate_breached", values, credit_tier="CERTIFIED", instance=instance)
                                for values, instance in (("0x30", "a:8080"), ("0x5 1x20", "b:8080"))], [5], 6,
      HERE | {"credit_tier": "CERTIFIED"}, "CERTIFIED enterprises are not inspected at the rate that the policy demands"),

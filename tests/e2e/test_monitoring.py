@@ -190,6 +190,17 @@ def test_every_query_of_the_dashboard_gives_data(at_work):
     assert float(prometheus.query(queries()["Replicas in a state to decide: A"])[0]["value"][1]) == 2
     assert float(prometheus.query(queries()["Oldest data: A"])[0]["value"][1]) < 5
     assert float(prometheus.query(queries()["Decisions a second: A"])[0]["value"][1]) > 5
+    half, most, _ = (float(prometheus.query(queries()[f"How long decisions take: {letter}"])[0]["value"][1]) for letter in "ABC")
+    assert 0 < half <= most < 1
+    slow = prometheus.query(queries()["How long calls take: A"])
+    assert [float(sample["value"][1]) > 0 for sample in slow if sample["metric"]["method"] == "Decide"] == [True]
+    rates = {sample["metric"]["method"]: float(sample["value"][1]) for sample in prometheus.query(queries()["Calls a second: A"])}
+    assert rates["Decide"] > 5 and rates["unknown"] == 0
+    assert {sample["metric"]["cause"] for sample in prometheus.query(queries()["Turned away: A"])} == {
+        "max_connections", "http_lookups", "max_watches", "slow_watch"}
+    policy, = prometheus.query(queries()["Policy in force: A"])
+    assert policy["metric"]["id"] == "CN-GACC-282" and policy["value"][1] == "2"
+    assert prometheus.query(queries()["Next policy takes effect in: A"])[0]["value"][1] == "+Inf"
     tiers = {sample["metric"]["credit_tier"]: float(sample["value"][1])
              for sample in prometheus.query(queries()["Enterprises by tier: A"])}
     with contextlib.closing(replicas[0].sql()) as sql:

@@ -354,6 +354,10 @@ async fn a_watch_ends_with_its_deadline() {
     let ended = raw::call(app.address(), path, &headers, &[&request.encode_to_vec()], false).await;
     assert_eq!(ended.status.code(), Code::DeadlineExceeded, "{:?}", ended.status);
     assert!(begun.elapsed() >= timeout);
+    // It counts as its trailers tell.
+    let counted = "greenlane_grpc_requests_total{service=\"greenlane.v1.PriorityService\",method=\"WatchPriorities\",code=\"DEADLINE_EXCEEDED\"} 1";
+    let metrics = app.metrics().await;
+    assert!(metrics.lines().any(|line| line == counted), "{metrics}");
 }
 
 #[tokio::test]

@@ -223,6 +223,9 @@ async fn a_version_that_is_not_there_is_waited_for_and_then_told_apart() {
     let path = "/greenlane.v1.FacilitationService/Decide";
     let late = raw::call(app.address(), path, &headers, &[&request], false).await;
     assert_eq!(late.status.code(), Code::DeadlineExceeded);
+    let counted = "greenlane_grpc_requests_total{service=\"greenlane.v1.FacilitationService\",method=\"Decide\",code=\"DEADLINE_EXCEEDED\"} 1";
+    let metrics = app.metrics().await;
+    assert!(metrics.lines().any(|line| line == counted), "{metrics}");
 
     // Written while it is waited for, it is reached.
     let mut client = app.facilitation();

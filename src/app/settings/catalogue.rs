@@ -245,8 +245,16 @@ fn limit_entries(limits: &LimitSettings) -> Vec<Entry> {
 }
 
 fn log_entries(log: &LogSettings) -> Vec<Entry> {
-    let LogSettings { format, level } = log;
-    vec![entry("log.format", format), entry("log.level", level)]
+    let LogSettings {
+        format,
+        level,
+        request_sample,
+    } = log;
+    vec![
+        entry("log.format", format),
+        entry("log.level", level),
+        entry("log.request_sample", request_sample),
+    ]
 }
 
 fn entry<S: Setting>(key: &'static str, value: &S) -> Entry {

@@ -139,6 +139,7 @@ mod tests {
             "limits.max_connection_age_grace 30s",
             "log.format text",
             "log.level info",
+            "log.request_sample 0",
         ];
         assert_eq!(rows, documented);
     }

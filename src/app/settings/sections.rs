@@ -322,6 +322,8 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// Which lines are written: an `EnvFilter` directive such as `info` or `warn,greenlane=debug`.
     pub level: String,
+    /// One gRPC call in so many is logged, at `info`; 0 for none.
+    pub request_sample: u64,
 }
 
 impl Default for LogSettings {
@@ -329,6 +331,7 @@ impl Default for LogSettings {
         Self {
             format: LogFormat::default(),
             level: "info".to_owned(),
+            request_sample: 0,
         }
     }
 }

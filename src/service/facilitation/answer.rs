@@ -22,6 +22,7 @@ const USUAL_BYTES: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Decided {
     decision: Bytes,
+    id: Uuid,
     appended: Appended,
     observation: Observation,
     lane: Lane,
@@ -44,6 +45,7 @@ impl FacilitationRpc {
     pub(super) async fn logged(&self, decided: Decided, begun: Instant) -> Result<Answered, Refusal> {
         let Decided {
             decision,
+            id,
             appended,
             observation,
             lane,
@@ -74,7 +76,11 @@ impl FacilitationRpc {
         if let Some(shipment) = shipment {
             self.shipments.decided(shipment);
         }
-        let given = Given { at };
+        let given = Given {
+            at,
+            decision: id,
+            lane,
+        };
         Ok(Answered { decision, given })
     }
 
@@ -115,6 +121,7 @@ impl FacilitationRpc {
                 });
                 Decided {
                     decision: decision.into(),
+                    id,
                     appended,
                     observation: Observation::made(&outcome, declaration.customs_office),
                     lane: outcome.decision.lane,
