@@ -27,7 +27,10 @@ use crate::{
             priority_service_server::PriorityServiceServer, registry_service_server::RegistryServiceServer,
         },
     },
-    web::console::{Console, history::History},
+    web::{
+        Gateway, Worker,
+        console::{Console, history::History},
+    },
     wire::pb,
 };
 
@@ -48,6 +51,23 @@ pub(super) struct Services {
 }
 
 impl Services {
+    /// The JSON gateway, and what answers its calls.
+    pub(super) fn gateway(&self, proof: &mut Proof, health: &Arc<health::Health>) -> (Gateway, Worker) {
+        let (lane, beside) = proof.lane();
+        let facilitation = FacilitationRpc {
+            lane,
+            ..self.facilitation.clone()
+        };
+        Gateway::new(
+            facilitation,
+            Box::pin(beside.run()),
+            self.registry.clone(),
+            self.priority.clone(),
+            Arc::clone(health),
+            self.max_message_bytes,
+        )
+    }
+
     /// The console, which shows what the services know.
     pub(super) fn console(&self, health: &Arc<health::Health>, replica: String) -> Console {
         Console {
