@@ -1,7 +1,8 @@
 //! Wiring: the only place that constructs the parts, and that supervises them.
 //!
 //! ```text
-//! main thread: signals, acceptor, probes, health, policy reload     grpc-N threads: connections and decisions
+//! main thread: signals, acceptor, HTTP, health, policy reload     grpc-N threads: connections and decisions
+//! json thread: decisions and simulations that come as JSON
 //! upstream thread: the registry's only writer
 //! ```
 
@@ -21,6 +22,7 @@ pub mod telemetry;
 pub mod traces;
 pub mod version;
 
+use feed::on_own_thread;
 pub use feed::source_settings;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -55,7 +57,7 @@ use crate::{
         registry::RegistryRpc,
     },
     upstream::{commitments::Commitments, source::Source, status::FeedStatus},
-    web::{self, PriorityRoute, Web, console::Console},
+    web::{self, Gateway, Web, console::Console},
     wire::pb::audit_record::Entry,
 };
 
@@ -68,7 +70,8 @@ pub struct App {
     terminals: Terminals,
     committer: Committer,
     http: std::net::TcpListener,
-    priority: PriorityRpc,
+    gateway: Gateway,
+    json: web::Worker,
     console: Arc<Console>,
     feed: Feed,
     metrics: Arc<Metrics>,
@@ -79,6 +82,7 @@ pub struct App {
     stops: Stops,
     propagation: Duration,
     traces: Option<SdkTracerProvider>,
+    drain_deadline: Duration,
 }
 
 /// What tells the parts to end, in this order.
@@ -123,9 +127,6 @@ impl App {
         let shipments = Arc::clone(&terminals.shipments);
         let health = Health::new(Arc::clone(&facilitation), Arc::clone(&status), shipments);
         let health = Arc::new(health);
-        let priority = PriorityRpc {
-            shipments: Arc::clone(&terminals.shipments),
-        };
         let services = Services {
             facilitation: FacilitationRpc {
                 lane: Lane::new(None),
@@ -151,12 +152,15 @@ impl App {
                 facilitation: Arc::clone(&facilitation),
                 rates: Arc::clone(&rates),
             },
-            priority: priority.clone(),
+            priority: PriorityRpc {
+                shipments: Arc::clone(&terminals.shipments),
+            },
             health: HealthServer::new(HealthRpc::new(&reporter)),
             traces: traces.clone(),
             max_message_bytes: settings.limits.max_message_bytes,
         };
         let console = Arc::new(services.console(&health, replica_name(settings, &proof)));
+        let (gateway, json) = services.gateway(&mut proof, &health);
         let server = services.bind(settings, &mut proof, &stops.drain.subscribe())?;
         let reloader = reloader(settings, &facilitation, files, proof.log.clone());
         let policies_in_force = Arc::clone(&facilitation);
@@ -179,7 +183,8 @@ impl App {
             terminals,
             committer,
             http: web::server::bind(settings.server.http_addr)?,
-            priority,
+            gateway,
+            json,
             console,
             feed,
             metrics,
@@ -190,6 +195,7 @@ impl App {
             stops,
             propagation: settings.drain.propagation.get(),
             traces,
+            drain_deadline: settings.drain.deadline.get(),
         })
     }
 
@@ -212,7 +218,8 @@ impl App {
             terminals,
             mut committer,
             http,
-            priority,
+            gateway,
+            json,
             console,
             feed,
             metrics,
@@ -223,6 +230,7 @@ impl App {
             stops,
             propagation,
             traces,
+            drain_deadline,
         } = self;
         info!(grpc = %server.local_address()?, http = %http.local_addr()?, "listening");
         let mut parts = Parts::new(stops.rest.subscribe());
@@ -231,7 +239,7 @@ impl App {
             health: Arc::clone(&health),
             metrics: Arc::clone(&metrics),
             rates,
-            priority: Arc::new(PriorityRoute::new(priority, Arc::clone(&metrics))),
+            gateway: Arc::new(gateway),
             console: Arc::clone(&console),
         };
         parts.add("http", async move {
@@ -265,7 +273,13 @@ impl App {
         let stop_draws = parts.stop();
         parts.add_endless("draws", async move { committer.run(stop_draws).await });
         let drain = stops.drain.subscribe();
-        parts.add("grpc", async move { Ok(server.run(drain).await?) });
+        let drain_json = stops.drain.subscribe();
+        let json = on_own_thread("json", move || json.run(drain_json, drain_deadline))?;
+        // One part: what these need ends when the calls of both have.
+        parts.add("calls", async move {
+            let grpc = async { Ok(server.run(drain).await?) };
+            tokio::try_join!(grpc, json).map(drop)
+        });
 
         let ended = tokio::select! {
             () = stop => None,
@@ -279,7 +293,7 @@ impl App {
         }
         stops.drain.send_replace(true);
         shipments.end_watches();
-        // The gRPC part ends when its calls have; then everything else may.
+        // The calls' part ends when they have; then everything else may.
         let result = ended.unwrap_or(Ok(())).and(
             parts
                 .every_end(|| {

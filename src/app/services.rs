@@ -29,7 +29,10 @@ use crate::{
         },
         spans::Spans,
     },
-    web::console::{Console, history::History},
+    web::{
+        Gateway, Worker,
+        console::{Console, history::History},
+    },
     wire::pb,
 };
 
@@ -52,6 +55,23 @@ pub(super) struct Services {
 }
 
 impl Services {
+    /// The JSON gateway, and what answers its calls.
+    pub(super) fn gateway(&self, proof: &mut Proof, health: &Arc<health::Health>) -> (Gateway, Worker) {
+        let (lane, beside) = proof.lane();
+        let facilitation = FacilitationRpc {
+            lane,
+            ..self.facilitation.clone()
+        };
+        Gateway::new(
+            facilitation,
+            Box::pin(beside.run()),
+            self.registry.clone(),
+            self.priority.clone(),
+            Arc::clone(health),
+            self.max_message_bytes,
+        )
+    }
+
     /// The console, which shows what the services know.
     pub(super) fn console(&self, health: &Arc<health::Health>, replica: String) -> Console {
         Console {

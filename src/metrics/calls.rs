@@ -129,8 +129,8 @@ impl Calls {
 pub enum Shed {
     /// A connection: as many are open as may be.
     Connections,
-    /// A look-up over HTTP: as many are under way as may be.
-    HttpLookups,
+    /// A call over HTTP: as many are under way as may be, or their bodies take as much memory as they may.
+    HttpCalls,
     /// A watch: as many are open as may be.
     Watches,
     /// A watch whose reader was too slow.
@@ -140,7 +140,7 @@ pub enum Shed {
 impl Shed {
     const ALL: [Self; 4] = [
         Self::Connections,
-        Self::HttpLookups,
+        Self::HttpCalls,
         Self::Watches,
         Self::SlowWatches,
     ];
@@ -148,7 +148,7 @@ impl Shed {
     const fn cause(self) -> &'static str {
         match self {
             Self::Connections => "max_connections",
-            Self::HttpLookups => "http_lookups",
+            Self::HttpCalls => "http_calls",
             Self::Watches => "max_watches",
             Self::SlowWatches => "slow_watch",
         }
@@ -164,7 +164,7 @@ impl ShedCounters {
         let causes: Family<CauseLabel, Counter> = registered(
             registry,
             "greenlane_requests_shed",
-            "Connections, look-ups and watches turned away to protect the others, by cause",
+            "Connections, calls over HTTP and watches turned away to protect the others, by cause",
         );
         Self(Shed::ALL.map(|shed| causes.get_or_create_owned(&CauseLabel { cause: shed.cause() })))
     }

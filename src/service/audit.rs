@@ -57,7 +57,7 @@ impl AuditRpc {
     async fn find(&self, decision_id: &str) -> Result<pb::DecisionEntry, Refusal> {
         let found = self.decisions.find(&query::decision_id(decision_id)?).await;
         let found = found.map_err(|problem| Refusal::unread(&problem))?;
-        let found = found.ok_or(Refusal::NotFound("the log does not hold the decision"))?;
+        let found = found.ok_or(Refusal::NotFound("the log does not hold the decision".into()))?;
         Ok(found.record)
     }
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::time::{Instant, sleep_until};
 
+use super::status::Refusal;
+use crate::wire::violations::Violations;
+
 /// When the caller stops waiting.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline(pub Instant);
@@ -12,6 +15,28 @@ pub struct Deadline(pub Instant);
 /// A `grpc-timeout` that has not the form of the gRPC specification: 1 to 8 digits and a unit of `HMSmun`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadTimeout;
+
+impl From<BadTimeout> for Refusal {
+    fn from(BadTimeout: BadTimeout) -> Self {
+        let rule = "must be 1 to 8 digits and one of H M S m u n";
+        Self::Invalid(Violations::of("grpc-timeout", rule))
+    }
+}
+
+/// What the work gives, unless the deadline passes first.
+pub async fn within<T>(
+    deadline: Option<Deadline>,
+    work: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    match deadline {
+        None => work.await,
+        // The timer is looked at only after the work.
+        Some(Deadline(at)) if at <= Instant::now() => Err(Refusal::DeadlineExceeded),
+        Some(Deadline(at)) => tokio::time::timeout_at(at, work)
+            .await
+            .unwrap_or(Err(Refusal::DeadlineExceeded)),
+    }
+}
 
 impl Deadline {
     /// Reads the header, counted from when the call began; `None` where none is sent.

@@ -10,7 +10,7 @@ use tower_service::Service;
 
 use super::{
     calls::Counting,
-    deadline::{BadTimeout, Deadline},
+    deadline::Deadline,
     ending::Ending,
     served::{
         audit_service_server::AuditServiceServer, facilitation_service_server::FacilitationServiceServer,
@@ -18,7 +18,7 @@ use super::{
     },
     status::Refusal,
 };
-use crate::{shipments::Shipments, upstream::status::FeedStatus, wire::violations::Violations};
+use crate::{shipments::Shipments, upstream::status::FeedStatus};
 
 /// The methods whose streams end only with their caller, or with the connection.
 const STREAMS: [&str; 3] = ["DecideStream", "WatchPriorities", "Watch"];
@@ -102,11 +102,7 @@ where
                 request.extensions_mut().insert(deadline);
                 (Some(deadline), self.route(request))
             }
-            Err(BadTimeout) => {
-                let rule = "must be 1 to 8 digits and one of H M S m u n";
-                let violations = Violations::of("grpc-timeout", rule);
-                (None, refused(Refusal::Invalid(violations).into()))
-            }
+            Err(bad) => (None, refused(Refusal::from(bad).into())),
         };
         Box::pin(async move {
             let response = match deadline {

@@ -67,7 +67,8 @@ pub struct FacilitationRpc {
 }
 
 impl FacilitationRpc {
-    fn ready(&self) -> Result<(), Refusal> {
+    /// Whether there is data to decide on.
+    pub fn ready(&self) -> Result<(), Refusal> {
         if self.feed.is_ready() {
             Ok(())
         } else {
@@ -96,8 +97,9 @@ impl FacilitationRpc {
         validate::request(request, &window).map_err(Refusal::Invalid)
     }
 
-    /// The answer to one request, from its bytes, once it is in the log.
+    /// The answer to an encoded `DecideRequest`, once it is in the log.
     async fn answer(&self, bytes: Bytes, deadline: Option<Deadline>) -> Result<Answered, Refusal> {
+        self.ready()?;
         let mut moment = Moment::now();
         let begun = moment.monotonic;
         let request = decode(bytes.clone())?;
@@ -110,55 +112,44 @@ impl FacilitationRpc {
         self.logged(decided, begun).await
     }
 
+    /// The encoded `Decision` on an encoded `DecideRequest`, once it is in the log.
+    pub async fn decision(&self, bytes: Bytes, deadline: Option<Deadline>) -> Result<Bytes, Refusal> {
+        Ok(self.answer(bytes, deadline).await?.decision)
+    }
+
     /// As [`Self::answer`], for a message of a stream, which may lack the request.
     async fn answer_item(&self, bytes: Option<Bytes>, deadline: Option<Deadline>) -> Result<Bytes, Refusal> {
         self.ready()?;
         let bytes = bytes.ok_or_else(|| Refusal::Invalid(Violations::of("request", "is required")))?;
-        Ok(self.answer(bytes, deadline).await?.decision)
-    }
-}
-
-fn decode(bytes: Bytes) -> Result<pb::DecideRequest, Refusal> {
-    pb::DecideRequest::decode(bytes).map_err(|error| Refusal::Invalid(undecodable_field(&error)))
-}
-
-fn deadline_of<T>(request: &Request<T>) -> Option<Deadline> {
-    request.extensions().get::<Deadline>().copied()
-}
-
-#[tonic::async_trait]
-impl facilitation_service_server::FacilitationService for FacilitationRpc {
-    type DecideStreamStream = Pin<Box<dyn Stream<Item = Result<raw::DecideStreamResponse, Status>> + Send>>;
-
-    async fn decide(
-        &self,
-        request: Request<raw::DecideRequest>,
-    ) -> Result<Response<raw::DecideResponse>, Status> {
-        self.ready()?;
-        let deadline = deadline_of(&request);
-        let Answered { decision, given } = self.answer(request.into_inner().0, deadline).await?;
-        given::leave(given);
-        Ok(Response::new(raw::DecideResponse { decision }))
+        self.decision(bytes, deadline).await
     }
 
-    async fn batch_decide(
+    /// As [`Self::answer`] for each of many, in their order; those that could not be read are answered with why.
+    pub async fn answer_batch<I>(
         &self,
-        request: Request<pb::BatchDecideRequest>,
-    ) -> Result<Response<raw::BatchDecideResponse>, Status> {
+        items: I,
+        deadline: Option<Deadline>,
+    ) -> Result<raw::BatchDecideResponse, Refusal>
+    where
+        I: IntoIterator<Item = Result<Bytes, Violations>, IntoIter: ExactSizeIterator>,
+    {
         self.ready()?;
-        let deadline = deadline_of(&request);
-        let items = request.into_inner().requests;
+        let items = items.into_iter();
         if items.len() > MAX_BATCH {
-            return Err(Refusal::Invalid(Violations::of("requests", "must be at most 1000")).into());
+            return Err(Refusal::Invalid(Violations::of(
+                "requests",
+                "must be at most 1000",
+            )));
         }
         let mut moment = Moment::now();
         let begun = moment.monotonic;
-        let valid = |bytes: Bytes| {
+        let valid = |bytes: Result<Bytes, Violations>| {
+            let bytes = bytes.map_err(Refusal::Invalid)?;
             let request = decode(bytes.clone())?;
             let valid = self.validate(&request, &moment)?;
             Ok::<_, Refusal>((bytes, request, valid))
         };
-        let items: Vec<_> = items.into_iter().map(valid).collect();
+        let items: Vec<_> = items.map(valid).collect();
         let wanted = items
             .iter()
             .flatten()
@@ -191,7 +182,40 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
             };
             results.push(answer.map_err(item_error).into());
         }
-        Ok(Response::new(raw::BatchDecideResponse { results }))
+        Ok(raw::BatchDecideResponse { results })
+    }
+}
+
+fn decode(bytes: Bytes) -> Result<pb::DecideRequest, Refusal> {
+    pb::DecideRequest::decode(bytes).map_err(|error| Refusal::Invalid(undecodable_field(&error)))
+}
+
+fn deadline_of<T>(request: &Request<T>) -> Option<Deadline> {
+    request.extensions().get::<Deadline>().copied()
+}
+
+#[tonic::async_trait]
+impl facilitation_service_server::FacilitationService for FacilitationRpc {
+    type DecideStreamStream = Pin<Box<dyn Stream<Item = Result<raw::DecideStreamResponse, Status>> + Send>>;
+
+    async fn decide(
+        &self,
+        request: Request<raw::DecideRequest>,
+    ) -> Result<Response<raw::DecideResponse>, Status> {
+        let deadline = deadline_of(&request);
+        let Answered { decision, given } = self.answer(request.into_inner().0, deadline).await?;
+        given::leave(given);
+        Ok(Response::new(raw::DecideResponse { decision }))
+    }
+
+    async fn batch_decide(
+        &self,
+        request: Request<pb::BatchDecideRequest>,
+    ) -> Result<Response<raw::BatchDecideResponse>, Status> {
+        let deadline = deadline_of(&request);
+        let items = request.into_inner().requests.into_iter().map(Ok);
+        let response = self.answer_batch(items, deadline).await?;
+        Ok(Response::new(response))
     }
 
     async fn decide_stream(
@@ -212,11 +236,8 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
         &self,
         request: Request<pb::SimulateRequest>,
     ) -> Result<Response<pb::SimulateResponse>, Status> {
-        self.ready()?;
         let deadline = deadline_of(&request);
-        let decision = self.simulated(request.into_inner(), deadline).await?;
-        Ok(Response::new(pb::SimulateResponse {
-            decision: Some(decision),
-        }))
+        let response = self.answer_simulation(request.into_inner(), deadline).await?;
+        Ok(Response::new(response))
     }
 }

@@ -62,6 +62,11 @@ impl Health {
             && self.facilitation.freshness(age) != Freshness::Expired
     }
 
+    /// Whether there is data to decide on, expired or not.
+    pub fn is_loaded(&self) -> bool {
+        self.feed.is_ready()
+    }
+
     /// Whether a snapshot has been in force.
     pub fn has_started(&self) -> bool {
         self.feed.positions().borrow().is_some()

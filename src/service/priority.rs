@@ -58,7 +58,7 @@ impl PriorityRpc {
 
 fn answer(found: Result<Option<View>, Unreachable>) -> Result<pb::Shipment, Refusal> {
     let view = found.map_err(|Unreachable| Refusal::ShipmentsUnreachable)?;
-    let view = view.ok_or(Refusal::NotFound("the shipment was never decided"))?;
+    let view = view.ok_or(Refusal::NotFound("the shipment was never decided".into()))?;
     Ok(shipment(view))
 }
 

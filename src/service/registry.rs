@@ -41,6 +41,59 @@ pub struct RegistryRpc {
 }
 
 impl RegistryRpc {
+    /// One enterprise, or operator of another country.
+    pub fn enterprise(&self, id: &EnterpriseId) -> Result<pb::GetEnterpriseResponse, Refusal> {
+        let generation = self.generation()?;
+        let unknown =
+            || Refusal::NotFound(format!("the registry holds no enterprise {}", id.as_str()).into());
+        Ok(pb::GetEnterpriseResponse {
+            enterprise: Some(self.found(&generation, id).ok_or_else(unknown)?),
+            registry_version: Some(convert::version(&generation.position())),
+        })
+    }
+
+    /// The state of the registry. It does not wait for readiness: an operator asks just when there is none.
+    pub fn status(&self) -> pb::GetRegistryStatusResponse {
+        let age = self.age(&Moment::now());
+        let (state, since) = self.state(age);
+        let told = self.feed.told();
+        let mut status = pb::GetRegistryStatusResponse {
+            state: state.into(),
+            state_since: since
+                .and_then(|at| Timestamp::try_from(at).ok())
+                .map(convert::instant),
+            source: told.source.to_owned(),
+            last_error: told.last_error,
+            ..pb::GetRegistryStatusResponse::default()
+        };
+        if let Some(generation) = self.registry.current() {
+            let count = |(&tier, enterprises): (&CreditTier, u64)| pb::TierCount {
+                credit_tier: tier.into(),
+                enterprises,
+            };
+            status.registry_version = Some(convert::version(&generation.position()));
+            status.data_age = Some(convert::age(age));
+            status.tiers = CreditTier::ALL
+                .iter()
+                .zip(generation.tier_counts())
+                .map(count)
+                .collect();
+            status.control_orders = generation.order_count() as u64;
+            status.recognised_operators = generation.operator_count() as u64;
+            status.quarantined_rows = generation.quarantined_count() as u64;
+            status.digest = generation.digest();
+            let quarantined = generation.quarantined().into_iter().take(MAX_QUARANTINE_LISTED);
+            status.quarantine = quarantined
+                .map(|row| pb::QuarantinedRow {
+                    entity: row.entity.name().to_owned(),
+                    key: row.key,
+                    reason: row.reason,
+                })
+                .collect();
+        }
+        status
+    }
+
     fn age(&self, moment: &Moment) -> Age {
         self.feed.clock.age(moment.monotonic, moment.wall)
     }
@@ -52,7 +105,7 @@ impl RegistryRpc {
             .ok_or(Refusal::NotReady)
     }
 
-    fn enterprise(&self, generation: &Generation, id: &EnterpriseId) -> Option<pb::Enterprise> {
+    fn found(&self, generation: &Generation, id: &EnterpriseId) -> Option<pb::Enterprise> {
         if let EnterpriseId::Foreign(code) = id {
             let (operator, _) = generation.read(|view| view.operator(code));
             return operator.map(|operator| pb::Enterprise {
@@ -148,61 +201,16 @@ impl super::served::registry_service_server::RegistryService for RegistryRpc {
         &self,
         request: Request<pb::GetEnterpriseRequest>,
     ) -> Result<Response<pb::GetEnterpriseResponse>, Status> {
-        let generation = self.generation()?;
+        self.generation()?;
         let id = identifier(request.into_inner().identifier.as_ref()).map_err(Refusal::Invalid)?;
-        let enterprise = self
-            .enterprise(&generation, &id)
-            .ok_or_else(|| Status::not_found(format!("the registry holds no enterprise {}", id.as_str())))?;
-        let registry_version = Some(convert::version(&generation.position()));
-        Ok(Response::new(pb::GetEnterpriseResponse {
-            enterprise: Some(enterprise),
-            registry_version,
-        }))
+        Ok(Response::new(self.enterprise(&id)?))
     }
 
     async fn get_registry_status(
         &self,
         _: Request<pb::GetRegistryStatusRequest>,
     ) -> Result<Response<pb::GetRegistryStatusResponse>, Status> {
-        let age = self.age(&Moment::now());
-        let (state, since) = self.state(age);
-        let told = self.feed.told();
-        let mut status = pb::GetRegistryStatusResponse {
-            state: state.into(),
-            state_since: since
-                .and_then(|at| Timestamp::try_from(at).ok())
-                .map(convert::instant),
-            source: told.source.to_owned(),
-            last_error: told.last_error,
-            ..pb::GetRegistryStatusResponse::default()
-        };
-        // Counts do not wait for readiness: an operator asks just when there is none.
-        if let Some(generation) = self.registry.current() {
-            let count = |(&tier, enterprises): (&CreditTier, u64)| pb::TierCount {
-                credit_tier: tier.into(),
-                enterprises,
-            };
-            status.registry_version = Some(convert::version(&generation.position()));
-            status.data_age = Some(convert::age(age));
-            status.tiers = CreditTier::ALL
-                .iter()
-                .zip(generation.tier_counts())
-                .map(count)
-                .collect();
-            status.control_orders = generation.order_count() as u64;
-            status.recognised_operators = generation.operator_count() as u64;
-            status.quarantined_rows = generation.quarantined_count() as u64;
-            status.digest = generation.digest();
-            let quarantined = generation.quarantined().into_iter().take(MAX_QUARANTINE_LISTED);
-            status.quarantine = quarantined
-                .map(|row| pb::QuarantinedRow {
-                    entity: row.entity.name().to_owned(),
-                    key: row.key,
-                    reason: row.reason,
-                })
-                .collect();
-        }
-        Ok(Response::new(status))
+        Ok(Response::new(self.status()))
     }
 
     async fn list_policies(

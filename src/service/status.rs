@@ -1,6 +1,6 @@
 //! The only map from what can go wrong to gRPC statuses.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
@@ -27,10 +27,12 @@ pub enum Refusal {
     OtherEpoch,
     /// The store keeps no history.
     NoHistory,
+    /// The store's history cannot be read.
+    HistoryUnread,
     /// The decision could not be put into the audit log.
     NotLogged,
     /// What is asked for is not there.
-    NotFound(&'static str),
+    NotFound(Cow<'static, str>),
     /// The audit log, or the store that it is shipped to, cannot be read.
     Unread,
     /// This replica may not draw in the epoch.
@@ -43,21 +45,23 @@ pub enum Refusal {
     TooOld,
     /// As many watches as there may be.
     TooManyWatches,
-    /// As many look-ups over HTTP as there may be at once.
-    TooManyLookups,
+    /// As many calls over HTTP as there may be at once.
+    TooManyCalls,
     /// The reader of a watch was too slow.
     TooSlow,
     /// A stream ends because the server is about to.
     Draining,
     /// A stream ends because its connection does, by its age.
     ConnectionAge,
+    /// A fault of the server, of which nothing is told.
+    Internal,
 }
 
 impl Refusal {
     /// How long to wait until it is worth another try, where that is told.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooSlow | Self::TooManyLookups => Some(Duration::from_secs(1)),
+            Self::TooSlow | Self::TooManyCalls => Some(Duration::from_secs(1)),
             Self::TooManyWatches => Some(Duration::from_secs(5)),
             Self::Invalid(_)
             | Self::NotReady
@@ -65,6 +69,7 @@ impl Refusal {
             | Self::DeadlineExceeded
             | Self::OtherEpoch
             | Self::NoHistory
+            | Self::HistoryUnread
             | Self::NotLogged
             | Self::NotFound(_)
             | Self::Unread
@@ -73,7 +78,8 @@ impl Refusal {
             | Self::ShipmentsUnreachable
             | Self::TooOld
             | Self::Draining
-            | Self::ConnectionAge => None,
+            | Self::ConnectionAge
+            | Self::Internal => None,
         }
     }
 
@@ -89,11 +95,13 @@ impl Refusal {
             | Self::DrawDisputed(_)
             | Self::NoShipments
             | Self::ShipmentsUnreachable
+            | Self::HistoryUnread
             | Self::Draining
             | Self::ConnectionAge => Code::Unavailable,
+            Self::Internal => Code::Internal,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::TooOld => Code::OutOfRange,
-            Self::TooManyWatches | Self::TooManyLookups | Self::TooSlow => Code::ResourceExhausted,
+            Self::TooManyWatches | Self::TooManyCalls | Self::TooSlow => Code::ResourceExhausted,
             Self::OtherEpoch | Self::NoHistory => Code::FailedPrecondition,
         }
     }
@@ -107,9 +115,10 @@ impl Refusal {
             Self::DeadlineExceeded => "the deadline passed before an answer was ready".to_owned(),
             Self::OtherEpoch => "min_registry_version is of another store than the one in force".to_owned(),
             Self::NotLogged => "the audit log cannot be written, so that no decision is given".to_owned(),
-            Self::NotFound(what) => (*what).to_owned(),
+            Self::NotFound(what) => what.clone().into_owned(),
             Self::Unread => "the audit log cannot be read now".to_owned(),
             Self::NoHistory => "the store keeps no history for known_at".to_owned(),
+            Self::HistoryUnread => "the store's history cannot be read now".to_owned(),
             Self::DrawDisputed(epoch) => DecideError::DrawDisputed(*epoch).to_string(),
             Self::NoShipments => "the shipments are not loaded yet".to_owned(),
             Self::ShipmentsUnreachable => "the shipment cannot be looked up now".to_owned(),
@@ -117,10 +126,11 @@ impl Refusal {
                 "what changed since resume_token is no longer known: watch again without it".to_owned()
             }
             Self::TooManyWatches => "this replica serves as many watches as it may".to_owned(),
-            Self::TooManyLookups => "too many shipments are being looked up: try again, or watch".to_owned(),
+            Self::TooManyCalls => "this replica answers as many calls over HTTP at once as it may".to_owned(),
             Self::TooSlow => "the reader is too slow: resume with the last token".to_owned(),
             Self::Draining => "the server is stopping: go on with another".to_owned(),
             Self::ConnectionAge => "the connection has reached its age: go on with another".to_owned(),
+            Self::Internal => "internal error".to_owned(),
         }
     }
 }

@@ -6,20 +6,20 @@
 //! | `/readyz` | decisions can be had, and registry data has not EXPIRED |
 //! | `/startupz` | the first snapshot is in force |
 //! | `/metrics` | every metric, as `OpenMetrics` 1.0.0 to who accepts it, else as Prometheus text |
-//! | `/v1/priority/...` | see [`PriorityRoute`] |
+//! | `/v1/...` | see [`Gateway`] |
 //! | `/`, `/console/...` | see [`console`] |
 
 pub mod console;
-mod priority;
+mod gateway;
 mod response;
 mod scrape;
 pub mod server;
 
-pub use priority::PriorityRoute;
+pub use gateway::{Gateway, Worker};
 
 use std::sync::Arc;
 
-use http::{Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 
 use self::{
@@ -38,21 +38,24 @@ pub struct Web {
     pub metrics: Arc<Metrics>,
     /// Realized rates, for figures.
     pub rates: Arc<RateTable>,
-    /// Priorities of shipments.
-    pub priority: Arc<PriorityRoute>,
+    /// RPCs as JSON.
+    pub gateway: Arc<Gateway>,
     /// The page for people.
     pub console: Arc<Console>,
 }
 
 impl Web {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
+        if request.uri().path().starts_with(gateway::PATH) {
+            return self.gateway.answer(request).await;
+        }
         if request.method() != Method::GET && request.method() != Method::HEAD {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET");
+            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
+            let allow = HeaderValue::from_static("GET, HEAD");
+            answer.headers_mut().insert(header::ALLOW, allow);
+            return answer;
         }
         let path = request.uri().path();
-        if let Some(key) = path.strip_prefix(priority::PATH) {
-            return self.priority.answer(key).await;
-        }
         let (query, headers) = (request.uri().query(), request.headers());
         if let Some(answer) = self.console.answer(path, query, headers).await {
             return answer;
@@ -67,7 +70,7 @@ impl Web {
             "/metrics" => scrape(self, request.headers()),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "there are / (the console), /livez, /readyz, /startupz, /metrics and /v1/priority/{declaration or container}",
+                "there are / (the console), /livez, /readyz, /startupz, /metrics, and the JSON gateway under /v1/",
             ),
         }
     }

@@ -1,12 +1,13 @@
 //! Responses: text, documents, and refusals as `google.rpc.Status` in JSON.
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
+use prost::Message;
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::service::status::Refusal;
+use crate::{service::status::Refusal, wire::json as wire_json};
 
 /// What is answered to a request.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -22,13 +23,36 @@ pub(super) fn text(status: StatusCode, text: &'static str) -> Answer {
 pub(super) fn body(status: StatusCode, media_type: &'static str, body: Bytes) -> Answer {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    let media_type = header::HeaderValue::from_static(media_type);
+    let media_type = HeaderValue::from_static(media_type);
     response.headers_mut().insert(header::CONTENT_TYPE, media_type);
     response
 }
 
+/// A JSON document, which nobody may keep.
 pub(super) fn document(code: StatusCode, value: &Value) -> Answer {
-    body(code, "application/json", value.to_string().into())
+    let mut response = body(code, "application/json", value.to_string().into());
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A message of the contract in canonical JSON, with the fields at their default too, or why there is none.
+pub(super) fn answered(message: &str, answered: Result<impl Message, Refusal>) -> Answer {
+    match answered {
+        Ok(given) => wire_json::to_whole_value(message, &given)
+            .map_or_else(|_| internal(), |value| document(StatusCode::OK, &value)),
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+/// A `google.rpc.Status` with an HTTP code of its own.
+pub(super) fn problem(http_code: StatusCode, code: Code, message: &str) -> Answer {
+    document(http_code, &status(code, message, &[]))
+}
+
+/// A fault of the server.
+pub(super) fn internal() -> Answer {
+    refused(&Refusal::Internal)
 }
 
 /// A refusal, with the HTTP code that goes with it.
@@ -58,7 +82,7 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
 }
 
 /// A `google.rpc.Status`.
-pub(super) fn status(code: Code, message: &str, details: &[Value]) -> Value {
+fn status(code: Code, message: &str, details: &[Value]) -> Value {
     json!({"code": i32::from(code), "message": message, "details": details})
 }
 

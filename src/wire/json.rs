@@ -1,12 +1,17 @@
 //! Canonical proto3 JSON of the contract's messages, by their descriptors.
 
+mod batch;
+mod read;
+
 use std::sync::LazyLock;
 
+use bytes::Bytes;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
+use serde_json::error::Category;
 use thiserror::Error;
 
-use super::pb;
+use super::{pb, violations::Violations};
 
 /// Why a text is no message, or a message has no text.
 #[derive(Debug, Error)]
@@ -20,6 +25,9 @@ pub enum JsonError {
     /// The two forms of the message disagree.
     #[error("{0}")]
     Wire(#[from] prost::DecodeError),
+    /// Members do not fit the message.
+    #[error("{}", .0.message())]
+    Invalid(Violations),
 }
 
 /// The contract's descriptors; `None` only if the build embedded something else.
@@ -37,6 +45,37 @@ pub(super) fn descriptor(message: &str) -> Result<MessageDescriptor, JsonError> 
 pub fn from_value<T: Message + Default>(message: &str, value: serde_json::Value) -> Result<T, JsonError> {
     let dynamic = DynamicMessage::deserialize(descriptor(message)?, value)?;
     Ok(T::decode(dynamic.encode_to_vec().as_slice())?)
+}
+
+/// Reads a message, such as `DecideRequest`, from a text, and gives it encoded. [`JsonError::Invalid`] tells every problem.
+pub fn read(message: &str, text: &[u8]) -> Result<Bytes, JsonError> {
+    let descriptor = descriptor(message)?;
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let read = read::whole(&descriptor, &mut json).map_err(|error| no_json(&error))?;
+    json.end().map_err(|error| no_json(&error))?;
+    let message = read.map_err(JsonError::Invalid)?;
+    Ok(message.encode_to_vec().into())
+}
+
+/// As [`read`] for each item of a `BatchDecideRequest`, of which a bad one does not fail the others. Items beyond as many
+/// as one may have are not read, but there.
+pub fn read_batch(text: &[u8]) -> Result<Vec<Result<Bytes, Violations>>, JsonError> {
+    let batch: batch::Batch = serde_json::from_slice(text).map_err(|error| match error.classify() {
+        Category::Data if text.trim_ascii_start().first() == Some(&b'{') => {
+            JsonError::Invalid(Violations::of("requests", "must be a list"))
+        }
+        Category::Data => JsonError::Invalid(Violations::of("request", "must be an object")),
+        Category::Io | Category::Syntax | Category::Eof => no_json(&error),
+    })?;
+    if batch.violations.is_empty() {
+        Ok(batch.items)
+    } else {
+        Err(JsonError::Invalid(batch.violations))
+    }
+}
+
+fn no_json(error: &serde_json::Error) -> JsonError {
+    JsonError::Invalid(Violations::of("request", format!("is no valid JSON: {error}")))
 }
 
 /// Writes a message as a JSON value: fields at their default are left out.

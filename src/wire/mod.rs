@@ -8,6 +8,7 @@
 pub mod convert;
 pub mod difference;
 pub mod encode;
+pub mod enterprise_key;
 mod fields;
 pub mod json;
 pub mod lenient;

@@ -27,6 +27,9 @@ mod replay;
 /// What any request whatsoever is answered with: a decision, or the fields that are wrong.
 mod requests;
 
+/// RPCs as JSON over HTTP: the same answers, the same refusals, and whatever a body may be.
+mod gateway;
+
 /// What each decree gives each tier, from its first instant on, and which acceptance times are taken.
 mod decrees;
 

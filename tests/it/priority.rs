@@ -506,7 +506,8 @@ async fn http_errors_are_statuses_with_the_code_that_goes_with_them() {
         (CONTAINER, 404, 5, None),
         (BAD_DECLARATION, 400, 3, Some("key.declaration_number")),
         (BAD_CONTAINER, 400, 3, Some("key.container_number")),
-        ("222520261999999999/", 400, 3, Some("key.declaration_number")),
+        ("222520261999999999/", 404, 5, None),
+        ("222520261999999999/1", 400, 3, Some("key.declaration_number")),
         ("", 400, 3, Some("key")),
     ];
     for (key, http, code, field) in cases {
@@ -529,6 +530,6 @@ async fn http_errors_are_statuses_with_the_code_that_goes_with_them() {
             }
         }
     }
-    let (head, _) = app.http_get("/v1/priority").await;
+    let (head, _) = app.http_get("/v1/priorities").await;
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
 }

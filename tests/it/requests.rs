@@ -274,7 +274,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn request()(
+    pub(crate) fn request()(
         declaration_number in mostly("[0-9]{8}1[0-9]{9}"),
         direction in prop_oneof![20 => Just(1), 1 => number(1..=3)],
         mut parties in list(party().boxed(), 4, 16),
@@ -315,7 +315,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn simulation()(
+    pub(crate) fn simulation()(
         request in proptest::option::weighted(0.95, request()),
         policy_id in prop_oneof![4 => Just(String::new()), 2 => "CN-GACC-(225|237|251|282)", 1 => wild()],
         tier_overrides in list(

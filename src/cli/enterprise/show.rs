@@ -7,8 +7,9 @@ use serde_json::Value;
 use super::store;
 use crate::{
     cli::{Context, output},
-    domain::identifier::{BadIdentifier, CustomsCode, EnterpriseId, ParsedAeoCode, SocialCreditCode},
+    domain::identifier::{BadIdentifier, EnterpriseId},
     upstream::edit::{Editor, StoredEnterprise, StoredRow},
+    wire::enterprise_key,
 };
 
 /// Former rows to show.
@@ -23,20 +24,11 @@ pub(super) struct Show {
 }
 
 fn identifier(text: &str) -> Result<EnterpriseId, BadIdentifier> {
-    if let Ok(code) = text.parse::<CustomsCode>() {
-        return Ok(EnterpriseId::Customs(code));
-    }
-    if let Ok(code) = text.parse::<SocialCreditCode>() {
-        return Ok(EnterpriseId::SocialCredit(code));
-    }
-    match text.parse() {
-        Ok(ParsedAeoCode::Chinese(code)) => Ok(EnterpriseId::Customs(code)),
-        Ok(ParsedAeoCode::Foreign(_)) => Err(BadIdentifier(
+    match enterprise_key::written(text)? {
+        EnterpriseId::Foreign(_) => Err(BadIdentifier(
             "is a foreign operator's: the register holds Chinese enterprises",
         )),
-        Err(_) => Err(BadIdentifier(
-            "must be a customs code (10 characters 0-9 A-Z), a social credit code (18) or CN and a customs code",
-        )),
+        id @ (EnterpriseId::Customs(_) | EnterpriseId::SocialCredit(_)) => Ok(id),
     }
 }
 

@@ -35,7 +35,7 @@ impl AuditRpc {
             None => return Err(Refusal::Invalid(Violations::of("key", "is required"))),
         };
         let found = found.map_err(|problem| Refusal::unread(&problem))?;
-        let found = found.ok_or(Refusal::NotFound("the log does not hold such a decision"))?;
+        let found = found.ok_or(Refusal::NotFound("the log does not hold such a decision".into()))?;
         Ok(pb::GetDecisionResponse {
             record: Some(audited(found)),
         })

@@ -1,7 +1,5 @@
 //! What-if: the same way as a decision, but for the draw and the log.
 
-use tonic::Status;
-
 use super::FacilitationRpc;
 use crate::{
     domain::identifier::EnterpriseId,
@@ -14,11 +12,13 @@ use crate::{
 };
 
 impl FacilitationRpc {
-    pub(super) async fn simulated(
+    /// The answer to a what-if question.
+    pub async fn answer_simulation(
         &self,
         request: pb::SimulateRequest,
         deadline: Option<Deadline>,
-    ) -> Result<pb::Decision, Status> {
+    ) -> Result<pb::SimulateResponse, Refusal> {
+        self.ready()?;
         let mut moment = Moment::now();
         let book = self.facilitation.policies();
         let policy = book.by_id(&request.policy_id).cloned();
@@ -47,7 +47,7 @@ impl FacilitationRpc {
                 let rows = history.at(known_at, ids).await;
                 Some(rows.map_err(|error| {
                     tracing::warn!(%error, "history could not be read");
-                    Status::unavailable("the store's history cannot be read now")
+                    Refusal::HistoryUnread
                 })?)
             }
         };
@@ -73,6 +73,8 @@ impl FacilitationRpc {
                 .simulate(&declaration, times, &simulation, clock, &moment, |outcome| {
                     convert::decision(String::new(), inner, &outcome)
                 });
-        Ok(decision.map_err(Refusal::from)?)
+        Ok(pb::SimulateResponse {
+            decision: Some(decision?),
+        })
     }
 }

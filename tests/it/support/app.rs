@@ -120,6 +120,10 @@ impl TestApp {
         self.grpc
     }
 
+    pub(crate) fn http_address(&self) -> SocketAddr {
+        self.http
+    }
+
     pub(crate) fn store(&self) -> &Path {
         &self.store
     }

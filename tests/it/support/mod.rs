@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod audit;
 pub(crate) mod facts;
+pub(crate) mod http;
 pub(crate) mod nats;
 pub(crate) mod postgres;
 pub(crate) mod raw;
