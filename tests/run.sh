@@ -62,7 +62,7 @@ once() {
 # The tests start servers of their own: the packages shall neither make a database cluster nor start anything.
 install_system_tools() (
   missing=() sudo=()
-  for command in sqlite3 valgrind openssl faketime pgbouncer prometheus; do
+  for command in sqlite3 valgrind openssl faketime pgbouncer prometheus chromium; do
     command -v "$command" || missing+=("$command")
   done
   compgen -G '/usr/lib/postgresql/*/bin/initdb' || missing+=(postgresql)

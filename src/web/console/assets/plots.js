@@ -2,7 +2,7 @@
 import { by, clock, latency, perSecond, put } from './dom.js';
 import { LANES } from './words.js';
 
-const HEIGHT = 190;
+const HEIGHTS = { 'traffic-plot': 190, 'latency-plot': 236 };
 const plots = new Map();
 let last = [];
 
@@ -24,14 +24,14 @@ const axis = (more) => ({
 function plot(id, series, values, data, hover) {
   const place = by(id);
   const options = {
-    width: place.clientWidth, height: HEIGHT, series: [{}, ...series], legend: { show: false },
+    width: place.clientWidth, height: HEIGHTS[id], series: [{}, ...series], legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
     scales: { y: { range: (_, least, most) => [0, Math.max(most * 1.1, 1e-4)] } },
-    axes: [axis({ space: 70, values: (_, splits) => splits.map((at) => clock(at * 1000).slice(-8)) }), axis({ size: 58, values })],
+    axes: [axis({ space: 70, size: 30, values: (_, splits) => splits.map((at) => clock(at * 1000).slice(-8)) }), axis({ size: 58, values })],
     hooks: { setCursor: [(drawn) => hover?.(drawn.cursor.idx)] },
   };
   const drawn = new globalThis.uPlot(options, data, place);
-  const resized = new ResizeObserver(() => drawn.setSize({ width: place.clientWidth, height: HEIGHT }));
+  const resized = new ResizeObserver(() => drawn.setSize({ width: place.clientWidth, height: HEIGHTS[id] }));
   resized.observe(place);
   plots.set(id, { drawn, resized });
 }

@@ -17,7 +17,7 @@ function sentence(state, figures, lost) {
   }
   const { status, reliefMaxAge, decisionMaxAge } = figures;
   const age = seconds(status.dataAge);
-  const confirmed = age === null ? 'The store has not confirmed any data yet.' : `The store confirmed the data ${span(age)} ago.`;
+  const confirmed = age === null ? 'The store has not confirmed any data yet.' : `The store confirmed the data ${age < 1 ? 'less than a second' : span(age)} ago.`;
   switch (state) {
     case 'live': return age > 5
       ? `${confirmed} Relief ends ${span(reliefMaxAge)} after the last confirmation: in ${span(Math.max(0, reliefMaxAge - age))}.`
