@@ -49,19 +49,13 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- $sum -}}
 {{- end -}}
 
-{{/* Seconds to the end after what is bounded by settings: audit log and snapshot file are written, which the size of the
-register and the disk decide. */}}
-{{- define "greenlane.flushSeconds" -}}
-{{- add 30 (div (int64 .Values.enterprises) 250000) -}}
-{{- end -}}
-
-{{/* Seconds that a replica may take to stop: every step of the drain, and some more. */}}
+{{/* Seconds that a replica may take to stop: every step of the drain, each of which has its bound, and some more to see it end. */}}
 {{- define "greenlane.graceSeconds" -}}
 {{- $sum := 0 -}}
 {{- range .Values.config.drain -}}
 {{- $sum = add $sum (include "greenlane.milliseconds" . | int64) -}}
 {{- end -}}
-{{- add .Values.preStopSeconds (div (add $sum 999) 1000) (include "greenlane.flushSeconds" .) -}}
+{{- add .Values.preStopSeconds (div (add $sum 999) 1000) 10 -}}
 {{- end -}}
 
 {{/* The register, twice while a fresh snapshot takes its place; what is held for terminals; and what all the rest takes. */}}

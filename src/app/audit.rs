@@ -2,12 +2,16 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use anyhow::{bail, ensure};
 use jiff::Timestamp;
 use rustix::system::uname;
 use tokio::{sync::watch, task::JoinSet};
 use tracing::{error, warn};
 
-use super::settings::{AuditDurability, AuditFailure, Settings};
+use super::{
+    parts::NotFlushed,
+    settings::{AuditDurability, AuditFailure, Settings},
+};
 use crate::{
     audit::{
         archive::activation,
@@ -130,7 +134,11 @@ impl Proof {
 
     /// Writes the groups of the lanes that wait for the disk, and deletes what need not be kept, until `stop` turns true.
     /// `shipped_to` tells the last record that the store has taken over.
-    pub(super) async fn run(self, shipped_to: watch::Receiver<u64>, mut stop: watch::Receiver<bool>) {
+    pub(super) async fn run(
+        self,
+        shipped_to: watch::Receiver<u64>,
+        mut stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<()> {
         let mut writing = JoinSet::new();
         for lane in self.lanes {
             writing.spawn(lane.run());
@@ -143,20 +151,22 @@ impl Proof {
             {
                 warn!(%problem, "old audit segments could not be deleted");
             }
-            // A sender that is gone has nobody left to serve.
-            let stopped = stop.wait_for(|stop| *stop);
-            if matches!(tokio::time::timeout(RETENTION_EVERY, stopped).await, Ok(Err(_))) {
-                break;
+            ensure!(
+                self.sealer.as_ref().is_none_or(Sealer::is_running),
+                "the sealing thread ended by itself"
+            );
+            tokio::select! {
+                () = tokio::time::sleep(RETENTION_EVERY) => {}
+                // A sender that is gone has nobody left to serve.
+                stopped = stop.wait_for(|stop| *stop) => if stopped.is_err() { break },
+                Some(_) = writing.join_next() => bail!("who writes a lane ended by itself"),
             }
         }
-        if let Some(log) = self.log
-            && let Err(problem) = log.sync()
-        {
-            error!(%problem, "the audit log could not be given to the disk at stop");
-        }
+        let closed = self.log.map_or(Ok(()), |log| log.close());
         if let Some(sealer) = self.sealer {
             sealer.end();
         }
+        closed.map_err(NotFlushed::of)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The threads that keep the registry fed: the follower, the comparison, the snapshot file.
 
 use std::{
+    pin::Pin,
     sync::Arc,
-    thread,
     time::{Duration, SystemTime},
 };
 
@@ -13,7 +13,10 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::settings::Settings;
+use super::{
+    parts::{NotFlushed, on_own_thread},
+    settings::Settings,
+};
 use crate::{
     metrics::Metrics,
     registry::{Position, Registry},
@@ -31,8 +34,13 @@ use crate::{
 
 /// The snapshot file's name in the data directory.
 pub const SNAPSHOT_FILE: &str = "registry.snapshot";
+/// The part that writes it.
+pub(super) const SNAPSHOT: &str = "snapshot-file";
 /// Requests for a fresh snapshot that wait; more say nothing new.
 const RESYNCS: usize = 1;
+
+/// A part of the feed that runs.
+pub(super) type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// Everything that keeps the registry fed, ready to run.
 #[derive(Debug)]
@@ -128,11 +136,12 @@ impl Feed {
     }
 
     /// Runs each part on a thread of its own, because it blocks on files, until `stop` turns true; the last snapshot file
-    /// is written when the follower has ended.
+    /// is written when `last` does. Gives the parts by name.
     pub(super) fn run(
         self,
         stop: watch::Receiver<bool>,
-    ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + use<>> {
+        last: watch::Receiver<bool>,
+    ) -> anyhow::Result<Vec<(&'static str, Running)>> {
         let Self {
             source,
             publisher,
@@ -152,17 +161,18 @@ impl Feed {
             interval: compare_interval,
             resyncs: resync,
         });
-        let comparison = comparison
-            .map(|comparison| {
-                let stop = stop.clone();
-                on_own_thread("comparison", move || compare(comparison, stop))
-            })
-            .transpose()?;
-        let (ended, keep_last) = watch::channel(false);
-        let snapshots = {
+        let mut parts: Vec<(&'static str, Running)> = Vec::new();
+        if let Some(comparison) = comparison {
+            let stop = stop.clone();
+            let comparing = on_own_thread("comparison", move || compare(comparison, stop))?;
+            parts.push(("comparison", Box::pin(comparing)));
+        }
+        let keeping = {
             let keeper = keeper.clone();
-            on_own_thread("snapshot-file", move || keeper.run(snapshot_interval, keep_last))?
+            on_own_thread(SNAPSHOT, move || keeper.run(snapshot_interval, last))?
         };
+        let keeping = async move { keeping.await?.map_err(NotFlushed::of) };
+        parts.push((SNAPSHOT, Box::pin(keeping)));
         let follower = on_own_thread("upstream", move || async move {
             // Reading ten million enterprises takes seconds: here nobody waits for it but the data itself.
             let file = keeper.load();
@@ -183,17 +193,9 @@ impl Feed {
                 follower = follower.telling_changes(listener);
             }
             follower.run(resyncs, stop).await;
-            ended.send_replace(true);
         })?;
-        Ok(async move {
-            let comparison = async {
-                match comparison {
-                    Some(comparison) => comparison.await,
-                    None => Ok(()),
-                }
-            };
-            tokio::try_join!(follower, comparison, snapshots).map(drop)
-        })
+        parts.push(("upstream", Box::pin(follower)));
+        Ok(parts)
     }
 }
 
@@ -256,39 +258,40 @@ impl Keeper {
     }
 
     /// Writes the file when data first comes in force, whenever the interval has passed, and once `last` is true.
-    async fn run(mut self, interval: Duration, mut last: watch::Receiver<bool>) {
+    async fn run(mut self, interval: Duration, mut last: watch::Receiver<bool>) -> Result<(), FileError> {
         let mut positions = self.status.positions();
         tokio::select! {
             _ = positions.wait_for(Option::is_some) => {}
             _ = last.wait_for(|last| *last) => {}
         }
         while !*last.borrow() {
-            self.keep();
+            // One that cannot be written now is told of, and written later.
+            let _not_written = self.keep();
             // A fleet that was started at once does not write at once.
             let wait = interval.mul_f64(rand::rng().random_range(0.9..=1.0));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                changed = last.changed() => if changed.is_err() { return },
+                changed = last.changed() => if changed.is_err() { return Ok(()) },
             }
         }
-        self.keep();
+        self.keep()
     }
 
     /// Writes the file if it would say anything new.
-    fn keep(&mut self) {
+    fn keep(&mut self) -> Result<(), FileError> {
         let Some(generation) = self.registry.current().filter(|_| self.status.is_ready()) else {
-            return;
+            return Ok(());
         };
         // Before the image is made: what it is of can only be newer.
         let Some(confirmed_at) = self.status.clock.confirmed_at() else {
-            return;
+            return Ok(());
         };
         if self.kept == Some((generation.position(), confirmed_at)) {
-            return;
+            return Ok(());
         }
         let told = self.status.told();
         if told.source == "file" {
-            return;
+            return Ok(());
         }
         let about = About {
             store: told.source,
@@ -305,10 +308,12 @@ impl Keeper {
                     "snapshot file written"
                 );
                 self.kept = Some((written.info.place.position, confirmed_at));
+                Ok(())
             }
             Err(problem) => {
                 warn!(%problem, "snapshot file not written; the former one stays");
                 self.metrics.failed("snapshot_file");
+                Err(problem)
             }
         }
     }
@@ -333,31 +338,4 @@ async fn compare(comparison: Comparison, stop: watch::Receiver<bool>) {
         () = comparison.run(asked, stop) => {}
         () = asking => {}
     }
-}
-
-/// Runs a future on a thread of its own, which also makes it; what is given back completes when it has ended.
-pub(super) fn on_own_thread<B, W>(
-    name: &'static str,
-    begin: B,
-) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + use<B, W>>
-where
-    B: FnOnce() -> W + Send + 'static,
-    W: Future<Output = ()>,
-{
-    let (ended, wait) = tokio::sync::oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
-        runtime.block_on(begin());
-        // What still reads a store on another thread is nobody's business any more.
-        runtime.shutdown_background();
-        // Nobody waits any more only when the process ends.
-        let _waiting = ended.send(());
-    })?;
-    Ok(async move {
-        let panicked = || anyhow::anyhow!("the {name} thread panicked");
-        wait.await.map_err(|_| panicked())?;
-        thread.join().map_err(|_| panicked())
-    })
 }

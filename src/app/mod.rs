@@ -7,6 +7,7 @@
 //! ```
 
 pub mod audit;
+mod drain;
 pub mod draws;
 pub mod feed;
 mod parts;
@@ -22,24 +23,39 @@ pub mod telemetry;
 pub mod traces;
 pub mod version;
 
-use feed::on_own_thread;
+pub use drain::Stopped;
 pub use feed::source_settings;
+use parts::on_own_thread;
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tonic_health::{pb::health_server::HealthServer, server::HealthReporter};
 use tracing::{error, info};
 
 use self::{
-    audit::Proof, draws::Committer, feed::Feed, parts::Parts, policies::Reloader, server::Server,
-    services::Services, settings::Settings, shipments::Terminals, shipping::Shipping,
+    audit::Proof,
+    drain::{Drain, Stops},
+    draws::Committer,
+    feed::Feed,
+    parts::{NotFlushed, Parts},
+    policies::Reloader,
+    server::Server,
+    services::Services,
+    settings::{DrainSettings, Settings},
+    shipments::Terminals,
+    shipping::Shipping,
 };
 use crate::{
     audit::{
@@ -80,18 +96,8 @@ pub struct App {
     reporter: HealthReporter,
     reloader: Option<Arc<Reloader>>,
     stops: Stops,
-    propagation: Duration,
+    bounds: DrainSettings,
     traces: Option<SdkTracerProvider>,
-    drain_deadline: Duration,
-}
-
-/// What tells the parts to end, in this order.
-#[derive(Debug, Default)]
-struct Stops {
-    /// Connections finish their calls.
-    drain: watch::Sender<bool>,
-    /// Everything else ends.
-    rest: watch::Sender<bool>,
 }
 
 impl App {
@@ -161,7 +167,7 @@ impl App {
         };
         let console = Arc::new(services.console(&health, replica_name(settings, &proof)));
         let (gateway, json) = services.gateway(&mut proof, &health);
-        let server = services.bind(settings, &mut proof, &stops.drain.subscribe())?;
+        let server = services.bind(settings, &mut proof, &stops.calls.subscribe())?;
         let reloader = reloader(settings, &facilitation, files, proof.log.clone());
         let policies_in_force = Arc::clone(&facilitation);
         let policy_digest = move || policies::digest_in_force(&policies_in_force.policies());
@@ -193,9 +199,8 @@ impl App {
             reporter,
             reloader,
             stops,
-            propagation: settings.drain.propagation.get(),
+            bounds: settings.drain.clone(),
             traces,
-            drain_deadline: settings.drain.deadline.get(),
         })
     }
 
@@ -209,8 +214,9 @@ impl App {
         self.http.local_addr()
     }
 
-    /// Serves until `stop` completes or a part ends, then drains: unready, finish calls, stop the rest.
-    pub async fn run_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    /// Serves until `stop` completes or a part ends, then drains. Where `stop` completes once more meanwhile, callers are not
+    /// waited for. An error tells of a part that failed.
+    pub async fn run_until(self, mut stop: impl AsyncFnMut()) -> anyhow::Result<Stopped> {
         let Self {
             server,
             proof,
@@ -228,13 +234,13 @@ impl App {
             reporter,
             reloader,
             stops,
-            propagation,
+            bounds,
             traces,
-            drain_deadline,
         } = self;
         info!(grpc = %server.local_address()?, http = %http.local_addr()?, "listening");
         let mut parts = Parts::new(stops.rest.subscribe());
-        let (listener, stop_http) = (tokio::net::TcpListener::from_std(http)?, parts.stop());
+        let (listener, stop_http) = (tokio::net::TcpListener::from_std(http)?, stops.calls.subscribe());
+        let (cut, deadline) = (Arc::new(AtomicUsize::new(0)), bounds.deadline.get());
         let web = Web {
             health: Arc::clone(&health),
             metrics: Arc::clone(&metrics),
@@ -242,8 +248,13 @@ impl App {
             gateway: Arc::new(gateway),
             console: Arc::clone(&console),
         };
-        parts.add("http", async move {
-            Ok(web::server::run(listener, web, stop_http).await?)
+        parts.add("http", {
+            let cut = Arc::clone(&cut);
+            async move {
+                let late = web::server::run(listener, web, stop_http, deadline).await?;
+                cut.fetch_add(late, Ordering::Relaxed);
+                Ok(())
+            }
         });
         parts.add_endless("history", {
             let (history, metrics) = (Arc::clone(&console.history), Arc::clone(&metrics));
@@ -257,7 +268,8 @@ impl App {
             parts.add_endless("policies", reloader.run(parts.stop()));
         }
         if let Some(shipper) = shipping.shipper {
-            parts.add_thread("shipping", |stop| shipper.run(stop))?;
+            let shipping = |stop| async { shipper.run(stop).await.map_err(NotFlushed::of) };
+            parts.add_thread("shipping", shipping)?;
         }
         parts.add_thread("audit", |stop| proof.run(shipping.shipped_to, stop))?;
         let Terminals {
@@ -265,47 +277,46 @@ impl App {
             keeper,
             saving,
         } = terminals;
-        parts.add_thread("shipments", |stop| keeper.run(stop))?;
-        parts.add_thread("saving", |stop| saving.run(stop))?;
-        parts.add("upstream", feed.run(parts.stop())?);
+        parts.add_thread("shipments", |stop| async {
+            keeper.run(stop).await;
+            Ok(())
+        })?;
+        let saving = |stop| async { Box::pin(saving.run(stop)).await.map_err(NotFlushed::of) };
+        parts.add_thread("saving", saving)?;
+        for (name, part) in feed.run(parts.stop(), stops.snapshot.subscribe())? {
+            parts.add(name, part);
+        }
         // The registry loads meanwhile.
         committer.first().await;
         let stop_draws = parts.stop();
         parts.add_endless("draws", async move { committer.run(stop_draws).await });
-        let drain = stops.drain.subscribe();
-        let drain_json = stops.drain.subscribe();
-        let json = on_own_thread("json", move || json.run(drain_json, drain_deadline))?;
-        // One part: what these need ends when the calls of both have.
-        parts.add("calls", async move {
-            let grpc = async { Ok(server.run(drain).await?) };
-            tokio::try_join!(grpc, json).map(drop)
+        let (drain, drain_json) = (stops.calls.subscribe(), stops.calls.subscribe());
+        parts.add(
+            "json",
+            on_own_thread("json", move || json.run(drain_json, deadline))?,
+        );
+        parts.add("grpc", {
+            let cut = Arc::clone(&cut);
+            async move {
+                let late = server.run(drain).await?;
+                cut.fetch_add(late, Ordering::Relaxed);
+                Ok(())
+            }
         });
 
-        let ended = tokio::select! {
-            () = stop => None,
-            ended = parts.first_end() => Some(ended),
+        let asked = tokio::select! {
+            () = stop() => true,
+            () = parts.first_end() => false,
         };
-        if ended.is_none() {
-            info!("draining");
-            health.drain();
-            // Callers see that we are not ready and go elsewhere; until they do, they are served.
-            tokio::time::sleep(propagation).await;
-        }
-        stops.drain.send_replace(true);
-        shipments.end_watches();
-        // The calls' part ends when they have; then everything else may.
-        let result = ended.unwrap_or(Ok(())).and(
-            parts
-                .every_end(|| {
-                    stops.rest.send_replace(true);
-                })
-                .await,
-        );
-        if let Some(traces) = traces {
-            traces::flush(traces).await;
-        }
-        info!("stopped");
-        result
+        let drain = Drain {
+            bounds,
+            stops,
+            health,
+            shipments,
+            cut,
+            traces,
+        };
+        drain.run(parts, asked, stop()).await
     }
 }
 
@@ -370,14 +381,43 @@ fn committer(
     })
 }
 
-/// Completes on SIGTERM or SIGINT; none is missed from the call on, whenever the future is first looked at. Before it, and
-/// for the first process of a container for ever, a signal does what the system makes of it.
-pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
+/// SIGTERM and SIGINT; none is missed once it is made. Before, and for the first process of a container for ever, a signal does
+/// what the system makes of it.
+#[derive(Debug)]
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Receives them from now on.
+    pub fn receive() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Completes with the next one.
+    pub async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => info!("SIGTERM"),
-            _ = interrupt.recv() => info!("SIGINT"),
+            _ = self.terminate.recv() => info!("SIGTERM"),
+            _ = self.interrupt.recv() => info!("SIGINT"),
         }
-    })
+    }
+}
+
+/// Completes on SIGTERM or SIGINT, whenever the future is first looked at.
+pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut signals = StopSignals::receive()?;
+    Ok(async move { signals.next().await })
+}
+
+/// What completes once, for [`App::run_until`].
+pub fn once(told: impl Future<Output = ()>) -> impl AsyncFnMut() {
+    let mut told = Some(told);
+    async move || match told.take() {
+        Some(told) => told.await,
+        None => std::future::pending().await,
+    }
 }

@@ -9,7 +9,8 @@ use tracing::info;
 
 use super::{
     feed::{self, Feed},
-    settings::{Settings, StoreUrl},
+    parts::Parts,
+    settings::{DrainSettings, Settings, StoreUrl},
 };
 use crate::{
     metrics::Metrics,
@@ -27,6 +28,7 @@ pub struct Relay {
     feed: Feed,
     from: StoreUrl,
     to: StoreUrl,
+    bounds: DrainSettings,
 }
 
 impl Relay {
@@ -58,25 +60,35 @@ impl Relay {
             feed,
             from: settings.upstream.url.clone(),
             to: to.clone(),
+            bounds: settings.drain.clone(),
         })
     }
 
     /// Publishes until `stop` completes.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { feed, from, to } = self;
-        let stopping = watch::Sender::new(false);
-        let running = feed.run(stopping.subscribe())?;
-        tokio::pin!(running);
+        let Self {
+            feed,
+            from,
+            to,
+            bounds,
+        } = self;
+        let (stopping, last) = (watch::Sender::new(false), watch::Sender::new(false));
+        let mut parts = Parts::new(stopping.subscribe());
+        for (name, part) in feed.run(parts.stop(), last.subscribe())? {
+            parts.add(name, part);
+        }
         info!(%from, %to, "relaying");
         tokio::select! {
             () = stop => {}
-            ended = &mut running => {
-                ended?;
-                anyhow::bail!("the relay ended by itself");
-            }
+            () = parts.first_end() => {}
         }
         stopping.send_replace(true);
-        running.await?;
+        parts
+            .ended(|name| name != feed::SNAPSHOT, bounds.flush.get())
+            .await;
+        last.send_replace(true);
+        parts.ended(|_| true, bounds.snapshot.get()).await;
+        parts.outcome()?;
         info!("stopped");
         Ok(())
     }

@@ -118,14 +118,32 @@ impl<S> std::fmt::Debug for WorkerService<S> {
     }
 }
 
+/// What every worker has.
+#[derive(Debug, Clone)]
+struct Shared {
+    limits: ConnectionLimits,
+    /// Turns true when connections are to finish.
+    drain: watch::Receiver<bool>,
+    counts: Arc<Counts>,
+}
+
 /// A bound listener with its workers.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     workers: Vec<Worker>,
     limits: ConnectionLimits,
-    open: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
+    ended: mpsc::UnboundedReceiver<usize>,
     metrics: Arc<Metrics>,
+}
+
+/// Connections of all workers.
+#[derive(Debug, Default)]
+struct Counts {
+    open: AtomicUsize,
+    /// Closed by the drain with calls in flight.
+    cut: AtomicUsize,
 }
 
 impl Server {
@@ -142,15 +160,24 @@ impl Server {
         let listener = TcpListener::bind(address)
             .map_err(|error| io::Error::new(error.kind(), format!("server.grpc_addr {address}: {error}")))?;
         listener.set_nonblocking(true)?;
-        let open = Arc::new(AtomicUsize::new(0));
+        let counts = Arc::new(Counts::default());
+        let (end, ended) = mpsc::unbounded_channel();
         let workers = (0..workers)
-            .map(|index| worker::start(index, service(), limits.clone(), drain.clone(), Arc::clone(&open)))
+            .map(|index| {
+                let shared = Shared {
+                    limits: limits.clone(),
+                    drain: drain.clone(),
+                    counts: Arc::clone(&counts),
+                };
+                worker::start(index, service(), shared, end.clone())
+            })
             .collect::<io::Result<_>>()?;
         Ok(Self {
             listener,
             workers,
             limits,
-            open,
+            counts,
+            ended,
             metrics: Arc::default(),
         })
     }
@@ -166,19 +193,23 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Accepts connections until `drain` turns true, then waits for the workers to finish theirs.
-    pub async fn run(self, mut drain: watch::Receiver<bool>) -> io::Result<()> {
+    /// Accepts connections until `drain` turns true, then waits for the workers to finish theirs. Gives how many were cut with
+    /// calls in flight.
+    pub async fn run(mut self, mut drain: watch::Receiver<bool>) -> io::Result<usize> {
         let mut hands = HandOver {
             sockets: self.workers.iter().map(|worker| worker.sockets.clone()).collect(),
             turn: 0,
             limits: self.limits,
-            open: self.open,
+            counts: Arc::clone(&self.counts),
             metrics: self.metrics,
         };
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         while !*drain.borrow() {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
+                Some(index) = self.ended.recv() => {
+                    return Err(io::Error::other(format!("the thread grpc-{index} ended by itself")));
+                }
                 _ = drain.changed() => break,
             };
             match accepted.and_then(|(socket, peer)| Ok((socket.into_std()?, peer))) {
@@ -200,7 +231,7 @@ impl Server {
         let joined =
             tokio::task::spawn_blocking(|| threads.into_iter().try_for_each(thread::JoinHandle::join)).await;
         match joined {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => Ok(self.counts.cut.load(Ordering::Relaxed)),
             _ => Err(io::Error::other("a worker ended by a panic")),
         }
     }
@@ -211,18 +242,18 @@ struct HandOver {
     sockets: Vec<mpsc::UnboundedSender<TcpStream>>,
     turn: usize,
     limits: ConnectionLimits,
-    open: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
     metrics: Arc<Metrics>,
 }
 
 impl HandOver {
     fn give(&mut self, socket: TcpStream, peer: SocketAddr) {
-        if self.open.load(Ordering::Relaxed) >= self.limits.connections {
+        if self.counts.open.load(Ordering::Relaxed) >= self.limits.connections {
             self.metrics.shed(Shed::Connections, 1);
             debug!(%peer, "connection refused: limits.max_connections are open");
             return;
         }
-        self.open.fetch_add(1, Ordering::Relaxed);
+        self.counts.open.fetch_add(1, Ordering::Relaxed);
         // A worker ends only when nobody can give it anything any more.
         drop(self.sockets[self.turn % self.sockets.len()].send(socket));
         self.turn = self.turn.wrapping_add(1);

@@ -37,6 +37,25 @@ pub enum OnFailure {
     Serve,
 }
 
+/// What a log does not hold at its end.
+#[derive(Debug, Error)]
+pub enum CloseError {
+    /// Decisions were given that it does not tell of.
+    #[error("the audit log does not tell that {decisions} decisions were given without a record: {problem}")]
+    Unlogged {
+        /// How many.
+        decisions: u64,
+        /// Why it could not be told.
+        problem: WriteError,
+    },
+    /// The last group could not be written; its decisions were refused.
+    #[error("the audit log could not be written at last: what came since was refused")]
+    Failing,
+    /// The disk does not have all of it.
+    #[error("the audit log could not be given to the disk: {0}")]
+    Disk(#[from] WriteError),
+}
+
 /// The log of this replica.
 #[derive(Debug)]
 pub struct AuditLog {
@@ -129,9 +148,19 @@ impl AuditLog {
         self.state().failing
     }
 
-    /// Makes the disk have everything that was written.
-    pub fn sync(&self) -> Result<(), WriteError> {
-        self.state().writer.sync()
+    /// Writes what is still to be told, and makes the disk have everything: the last thing that is done with a log.
+    pub fn close(&self) -> Result<(), CloseError> {
+        let mut state = self.state();
+        let told = self.write_unlogged(&mut state);
+        let synced = state.writer.sync();
+        if let (Some(unlogged), Err(problem)) = (state.unlogged, told) {
+            let decisions = unlogged.decisions;
+            return Err(CloseError::Unlogged { decisions, problem });
+        }
+        if state.failing {
+            return Err(CloseError::Failing);
+        }
+        Ok(synced?)
     }
 
     /// Writes the group of a lane, or says what is to become of its decisions.

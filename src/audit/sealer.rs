@@ -90,6 +90,11 @@ impl Sealer {
         let _handed_on = self.orders.try_send(Order::Look);
     }
 
+    /// Whether the thread lives.
+    pub fn is_running(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
     /// Seals what is full and ends the thread. What cannot be sealed now is sealed at the next start.
     pub fn end(self) {
         // Fails only where the thread has ended.

@@ -72,6 +72,25 @@ enum ShipError {
     Gone(u64),
 }
 
+/// What the store lacks when shipping ends.
+#[derive(Debug, Error)]
+pub enum NotShipped {
+    /// The end of the log.
+    #[error("{records} records of the audit log are not in the store, the next start ships them: {why}")]
+    Records {
+        /// How many, as far as is known.
+        records: u64,
+        /// Why.
+        why: String,
+    },
+    /// The last signed head, where nothing else is shipped.
+    #[error("the signed head of the audit log is not in the store, the next start puts another: {why}")]
+    Head {
+        /// Why.
+        why: String,
+    },
+}
+
 /// Everything that shipping needs.
 pub struct Shipper {
     /// The store.
@@ -121,8 +140,8 @@ struct Watched {
 }
 
 impl Shipper {
-    /// Ships until `stop` turns true, then what is left, as far as there is time.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    /// Ships until `stop` turns true, then what is left, as far as there is time; an error tells what the store lacks.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), NotShipped> {
         let mut watched = Watched {
             counted: self.head.borrow().sequence,
             lagging: false,
@@ -165,10 +184,20 @@ impl Shipper {
                 let _stopping = timeout(WAITS.0.min(wait), stop.wait_for(|stop| *stop)).await;
             }
         }
-        match timeout(LAST_FLUSH, self.follow(&mut watched, None)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(problem)) => warn!(%problem, "audit log not shipped to its end; the next start goes on"),
-            Err(_) => warn!("audit log not shipped to its end in time; the next start goes on"),
+        let why = match timeout(LAST_FLUSH, self.follow(&mut watched, None)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(problem)) => problem.to_string(),
+            Err(_) => "the store does not answer in time".to_owned(),
+        };
+        if self.groups && self.archive.takes_groups() {
+            let records = self
+                .head
+                .borrow()
+                .sequence
+                .saturating_sub(*self.shipped_to.borrow());
+            Err(NotShipped::Records { records, why })
+        } else {
+            Err(NotShipped::Head { why })
         }
     }
 

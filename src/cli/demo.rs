@@ -51,7 +51,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
                 Err(error) => tracing::error!(%error, "signals cannot be received: stopping"),
             }
         };
-        Box::pin(app.run_until(stop)).await?;
+        Box::pin(app.run_until(app::once(stop))).await?;
         wait.await
             .context("the demo was stopped before it had shown anything")?
     })?;

@@ -3,9 +3,18 @@
 use std::process::ExitCode;
 
 use super::{Context, output};
-use crate::app::{self, App, policies, secret, telemetry};
+use crate::app::{App, StopSignals, Stopped, policies, secret, telemetry};
+
+/// The exit code when calls were cut at `drain.deadline`.
+const CALLS_CUT: u8 = 3;
+/// The exit code when something was not flushed.
+const DATA_LEFT: u8 = 4;
 
 /// Serve decisions over gRPC
+///
+/// On SIGTERM or SIGINT it drains, step by step, each within its bound (drain.*); a second signal does not wait for callers to
+/// go. Exit codes: 0 when it stopped in order, 1 when it could not start or a part of it failed, 3 when calls were cut at
+/// drain.deadline, 4 when something was not flushed: the last lines of the log say what.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
     /// Validate the configuration, print it with where each value came from, and exit
@@ -36,12 +45,18 @@ impl Serve {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(async {
-            let stopped = app::stop_signal()?;
+        let stopped = runtime.block_on(async {
+            let mut signals = StopSignals::receive()?;
             let app = App::build(settings, &master_secret, self.accept_drift).await?;
-            Box::pin(app.run_until(stopped)).await
-        })?;
-        Ok(ExitCode::SUCCESS)
+            Box::pin(app.run_until(async || signals.next().await)).await
+        });
+        // What was left behind may never end.
+        runtime.shutdown_background();
+        Ok(match stopped? {
+            Stopped::InOrder => ExitCode::SUCCESS,
+            Stopped::CallsCut => ExitCode::from(CALLS_CUT),
+            Stopped::DataLeft => ExitCode::from(DATA_LEFT),
+        })
     }
 }
 

@@ -62,14 +62,9 @@ impl Health {
             && self.facilitation.freshness(age) != Freshness::Expired
     }
 
-    /// Whether there is data to decide on, expired or not.
-    pub fn is_loaded(&self) -> bool {
-        self.feed.is_ready()
-    }
-
-    /// Whether a snapshot has been in force.
+    /// Whether data has been in force: an empty store is none.
     pub fn has_started(&self) -> bool {
-        self.feed.positions().borrow().is_some()
+        self.feed.is_ready()
     }
 
     /// Whether the process is on its way to its end.

@@ -34,6 +34,6 @@ pub use handed_over::NewDecision;
 pub use keeper::{Keeper, Touched};
 pub use memory::{Counts, Limits, Shipments};
 pub use publisher::WatchLimits;
-pub use saving::{LoggedDecisions, Lookup, Saving};
+pub use saving::{LoggedDecisions, Lookup, Saving, Unsaved};
 pub use view::{Key, Unreachable, View};
 pub use watch::{Ended, Event, Watch, WatchError};

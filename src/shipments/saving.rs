@@ -9,6 +9,7 @@ mod saver;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use thiserror::Error;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep},
@@ -55,6 +56,16 @@ pub struct LoggedDecisions {
     pub head: watch::Receiver<Head>,
 }
 
+/// Shipments that the store lacks when saving ends.
+#[derive(Debug, Error)]
+#[error("{shipments} shipments are not in the store; {elsewhere}")]
+pub struct Unsaved {
+    /// How many, as far as is known.
+    pub shipments: usize,
+    /// Where else they are.
+    pub elsewhere: &'static str,
+}
+
 /// Everything between a replica's shipments and the store.
 #[derive(Debug)]
 pub struct Saving {
@@ -75,8 +86,8 @@ pub struct Saving {
 }
 
 impl Saving {
-    /// Works until `stop` turns true, then saves what is left, as far as there is time.
-    pub async fn run(self, stop: watch::Receiver<bool>) {
+    /// Works until `stop` turns true, then saves what is left, as far as there is time; an error tells what the store lacks.
+    pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), Unsaved> {
         let Self {
             shipments,
             store,
@@ -88,14 +99,15 @@ impl Saving {
         } = self;
         let saver = Saver::new(Arc::clone(&shipments), store, log, retention);
         let mut stopping = stop.clone();
-        tokio::join!(saver.run(stop), async {
+        let others = async {
             tokio::select! {
                 () = follow(&shipments, feed) => {}
                 () = ready_soon(&shipments) => {}
                 () = answer(&shipments, asked, lookups) => {}
                 _ = stopping.wait_for(|stop| *stop) => {}
             }
-        });
+        };
+        tokio::join!(saver.run(stop), others).0
     }
 }
 

@@ -141,7 +141,7 @@ impl Gateway {
     }
 
     fn enterprise(&self, id: &str) -> Result<pb::GetEnterpriseResponse, Refusal> {
-        if !self.health.is_loaded() {
+        if !self.health.has_started() {
             return Err(Refusal::NotReady);
         }
         let id = enterprise_key::written(id)
@@ -159,7 +159,7 @@ impl Gateway {
         let (head, body) = request.into_parts();
         // Whatever is wrong, the body is read first: a client that still writes would miss the answer.
         let body = self.read(body, deadline).await;
-        if !self.health.is_loaded() {
+        if !self.health.has_started() {
             return refused(&Refusal::NotReady);
         }
         if !is_json(&head.headers) {

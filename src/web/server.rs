@@ -1,10 +1,10 @@
 //! Accepts HTTP connections, and keeps room for probes among them.
 
-use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 
 use super::Web;
 
@@ -24,8 +24,13 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(listener)
 }
 
-/// Serves until `stop` turns true.
-pub async fn run(listener: TcpListener, web: Web, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+/// Serves until `stop` turns true; what is being answered then may take until `deadline`. Gives how many connections were cut.
+pub async fn run(
+    listener: TcpListener,
+    web: Web,
+    mut stop: watch::Receiver<bool>,
+    deadline: Duration,
+) -> io::Result<usize> {
     let mut connections = JoinSet::new();
     while !*stop.borrow() {
         let accepted = tokio::select! {
@@ -48,10 +53,19 @@ pub async fn run(listener: TcpListener, web: Web, mut stop: watch::Receiver<bool
             .header_read_timeout(HEAD_TIMEOUT)
             .keep_alive(connections.len() < MAX_KEPT_CONNECTIONS);
         let connection = builder.serve_connection(TokioIo::new(socket), service);
+        let mut stop = stop.clone();
         connections.spawn(async move {
+            let mut connection = pin!(connection);
             // A client that goes away in mid-request is its own affair.
+            tokio::select! {
+                ended = connection.as_mut() => return drop(ended),
+                _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+            }
             drop(connection.await);
         });
     }
-    Ok(())
+    drop(listener);
+    let finish = async { while connections.join_next().await.is_some() {} };
+    let _late = timeout(deadline, finish).await;
+    Ok(connections.len())
 }

@@ -103,7 +103,8 @@ impl Replica {
             log: None,
             retention: Duration::ZERO,
         };
-        running.spawn(saving.run(stop.clone()));
+        let stop = stop.clone();
+        running.spawn(async move { drop(saving.run(stop).await) });
         Self {
             keeper: Mutex::new(Keeper::new(Arc::clone(&shipments))),
             sequence: Mutex::new(FIRMS.len() as u64),

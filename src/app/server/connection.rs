@@ -5,7 +5,7 @@
 //!                         `-- grace or deadline passed --> cut
 //! ```
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::atomic::Ordering, time::Duration};
 
 use hyper::{
     rt::{Read, Write},
@@ -13,22 +13,17 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rand::RngExt as _;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep, sleep_until},
-};
-use tracing::{debug, warn};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::debug;
 
-use super::{ConnectionLimits, ConnectionService};
+use super::{ConnectionLimits, ConnectionService, Shared};
 use crate::service::ending::{EndStreams, Why};
 
 /// A connection that is to be served.
 pub(super) struct Connection<S> {
     /// Answers its calls.
     pub(super) service: S,
-    pub(super) limits: ConnectionLimits,
-    /// Turns true when it is to finish.
-    pub(super) drain: watch::Receiver<bool>,
+    pub(super) shared: Shared,
     /// Tells its streams.
     pub(super) end: EndStreams,
 }
@@ -36,12 +31,12 @@ pub(super) struct Connection<S> {
 impl<S: ConnectionService> Connection<S> {
     /// Serves it to its end.
     pub(super) async fn run(self, io: impl Read + Write + Unpin + Send + 'static) {
-        let Self {
-            service,
+        let Self { service, shared, end } = self;
+        let Shared {
             limits,
             mut drain,
-            end,
-        } = self;
+            counts,
+        } = shared;
         let mut connection = pin!(http2(&limits).serve_connection(io, service));
         let mut aged = pin!(aged(limits.age));
         let (mut draining, mut cut_at) = (false, None::<Instant>);
@@ -67,7 +62,7 @@ impl<S: ConnectionService> Connection<S> {
                 () = aged.as_mut(), if cut_at.is_none() => (Why::Aged, limits.age_grace),
                 () = cut => {
                     if draining {
-                        warn!("calls were still in flight at drain.deadline: connection closed");
+                        counts.cut.fetch_add(1, Ordering::Relaxed);
                     } else {
                         debug!("calls were still in flight at limits.max_connection_age_grace: connection closed");
                     }

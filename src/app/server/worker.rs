@@ -3,21 +3,15 @@
 use std::{
     io,
     net::TcpStream,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     thread,
 };
 
 use hyper_util::rt::TokioIo;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-};
+use tokio::{sync::mpsc, task::JoinSet};
 use tracing::debug;
 
-use super::{ConnectionLimits, ConnectionService, WorkerService, connection::Connection};
+use super::{ConnectionService, Counts, Shared, WorkerService, connection::Connection};
 use crate::service::ending::{self, Ending};
 
 /// A worker that runs.
@@ -35,43 +29,50 @@ impl Worker {
     }
 }
 
-/// Starts a worker. `open` counts the connections of all of them.
+/// Starts a worker, whose number is sent to `end` when it ends, by a panic too.
 pub(super) fn start<S: ConnectionService>(
     index: usize,
     service: WorkerService<S>,
-    limits: ConnectionLimits,
-    drain: watch::Receiver<bool>,
-    open: Arc<AtomicUsize>,
+    shared: Shared,
+    end: mpsc::UnboundedSender<usize>,
 ) -> io::Result<Worker> {
     let (sockets, received) = mpsc::unbounded_channel();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let WorkerService { service, beside } = service;
-    let connections = Connections {
-        service,
-        limits,
-        drain,
-        open,
-    };
+    let connections = Connections { service, shared };
     let thread = thread::Builder::new()
         .name(format!("grpc-{index}"))
         .spawn(move || {
+            let _end = End(index, end);
             runtime.block_on(async {
                 let mut besides = JoinSet::new();
                 besides.spawn(beside);
-                connections.run(received).await;
+                tokio::select! {
+                    () = connections.run(received) => {}
+                    // Without it no call would be answered any more.
+                    _ = besides.join_next() => {}
+                }
             });
         })?;
     Ok(Worker { sockets, thread })
 }
 
+/// Tells that a worker has ended.
+struct End(usize, mpsc::UnboundedSender<usize>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // Nobody listens any more once all of them are to end.
+        let _listening = self.1.send(self.0);
+    }
+}
+
 /// One worker's connections.
 struct Connections<S> {
     service: Box<dyn Fn(Ending) -> S + Send>,
-    limits: ConnectionLimits,
-    drain: watch::Receiver<bool>,
-    open: Arc<AtomicUsize>,
+    shared: Shared,
 }
 
 impl<S: ConnectionService> Connections<S> {
@@ -93,11 +94,10 @@ impl<S: ConnectionService> Connections<S> {
         let (end, ending) = ending::of_connection();
         let connection = Connection {
             service: (self.service)(ending),
-            limits: self.limits.clone(),
-            drain: self.drain.clone(),
+            shared: self.shared.clone(),
             end,
         };
-        let open = Open(Arc::clone(&self.open));
+        let open = Open(Arc::clone(&self.shared.counts));
         async move {
             let _open = open;
             match adopted(socket) {
@@ -116,10 +116,10 @@ fn adopted(socket: TcpStream) -> io::Result<tokio::net::TcpStream> {
 }
 
 /// Counts a connection as open until it is dropped.
-struct Open(Arc<AtomicUsize>);
+struct Open(Arc<Counts>);
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -214,10 +214,14 @@ fn drain_entries(drain: &DrainSettings) -> Vec<Entry> {
     let DrainSettings {
         propagation,
         deadline,
+        flush,
+        snapshot,
     } = drain;
     vec![
         entry("drain.propagation", propagation),
         entry("drain.deadline", deadline),
+        entry("drain.flush", flush),
+        entry("drain.snapshot", snapshot),
     ]
 }
 

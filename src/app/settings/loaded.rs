@@ -129,6 +129,8 @@ mod tests {
             "shipments.heartbeat_interval 10s",
             "drain.propagation 5s",
             "drain.deadline 20s",
+            "drain.flush 10s",
+            "drain.snapshot 1m",
             "limits.max_message_bytes 16777216",
             "limits.max_concurrent_streams 1024",
             "limits.max_connections 10000",

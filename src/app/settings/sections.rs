@@ -266,6 +266,10 @@ pub struct DrainSettings {
     pub propagation: Span,
     /// How long calls in flight may take after that before they are cut.
     pub deadline: Span,
+    /// How long everything else may take then to write and send what it holds, before it is left behind.
+    pub flush: Span,
+    /// How long the snapshot file may take at last: about a second a million enterprises.
+    pub snapshot: Span,
 }
 
 impl Default for DrainSettings {
@@ -273,6 +277,8 @@ impl Default for DrainSettings {
         Self {
             propagation: Span::new(Duration::from_secs(5)),
             deadline: Span::new(Duration::from_secs(20)),
+            flush: Span::new(Duration::from_secs(10)),
+            snapshot: Span::new(Duration::from_mins(1)),
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{LoggedDecisions, WAITS, longer};
+use super::{LoggedDecisions, Unsaved, WAITS, longer};
 use crate::{
     audit::read::ReadError,
     shipments::{
@@ -70,7 +70,7 @@ impl Saver {
         }
     }
 
-    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), Unsaved> {
         let (mut wait, mut is_failing, mut is_rebuilt) = (WAITS.0, false, false);
         while !*stop.borrow() {
             let mut stopping = stop.clone();
@@ -127,9 +127,19 @@ impl Saver {
                 let _told_late = self.store.put_progress(&log.replica, head).await;
             }
         };
-        if timeout(LAST_BATCH, last).await.is_err() || !self.shipments.unsaved().shipments.is_empty() {
-            warn!("shipments were not all saved in time; the next start reads them from the audit log");
+        // What was not saved in time is still there.
+        let _late = timeout(LAST_BATCH, last).await;
+        let unsaved = self.shipments.unsaved();
+        if unsaved.shipments.is_empty() && !unsaved.overflowed {
+            return Ok(());
         }
+        Err(Unsaved {
+            shipments: unsaved.shipments.len(),
+            elsewhere: match self.log {
+                Some(_) => "the next start reads them from the audit log",
+                None => "they are in no log either",
+            },
+        })
     }
 
     /// Whatever is next; gives whether there is more.

@@ -14,7 +14,7 @@ use std::{
 
 use greenlane::{
     app::{
-        App,
+        App, Stopped, once,
         settings::{Settings, Span, StoreUrl},
     },
     wire::pb::{
@@ -46,7 +46,7 @@ pub(crate) struct TestApp {
     http: SocketAddr,
     store: PathBuf,
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<thread::JoinHandle<anyhow::Result<()>>>,
+    thread: Option<thread::JoinHandle<anyhow::Result<Stopped>>>,
     panics: usize,
     _folder: TempDir,
 }
@@ -79,7 +79,7 @@ impl TestApp {
             runtime.block_on(async {
                 let app = App::build(&settings, secret, false).await?;
                 bound.send((app.grpc_address()?, app.http_address()?))?;
-                Box::pin(app.run_until(async { drop(stopped.await) })).await
+                Box::pin(app.run_until(once(async { drop(stopped.await) }))).await
             })
         });
         let thread = thread.unwrap();
@@ -206,7 +206,7 @@ impl Drop for TestApp {
             return;
         }
         match ended {
-            Some(Ok(Ok(()))) | None => {}
+            Some(Ok(Ok(_))) | None => {}
             Some(Ok(Err(error))) => panic!("the server failed: {error:#}"),
             Some(Err(_)) => panic!("the server's main thread panicked"),
         }
