@@ -201,6 +201,8 @@ mod tests {
 
     const BOUND: Duration = Duration::from_secs(10);
 
+    type Add = fn(&mut Parts);
+
     fn parts() -> (watch::Sender<bool>, Parts) {
         let stop = watch::Sender::new(false);
         let parts = Parts::new(stop.subscribe());
@@ -214,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_part_that_panics_or_ends_by_itself_is_named_wherever_it_runs() {
-        let endings: [(&str, fn(&mut Parts)); 4] = [
+        let endings: [(&str, Add); 4] = [
             ("here: it panicked: out of order", |parts| {
                 parts.add("here", async { panic!("out of order") });
             }),

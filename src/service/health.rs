@@ -62,7 +62,7 @@ impl Health {
             && self.facilitation.freshness(age) != Freshness::Expired
     }
 
-    /// Whether data has been in force: an empty store is none.
+    /// Whether there is data to decide on; an empty store has none.
     pub fn has_started(&self) -> bool {
         self.feed.is_ready()
     }

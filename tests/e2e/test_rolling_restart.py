@@ -26,7 +26,9 @@ SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "healthCheckConfig": {"serviceName": "greenlane.v1.FacilitationService"},
 }
-OPTIONS = [*CHANNEL_OPTIONS, ("grpc.service_config", json.dumps(SERVICE_CONFIG)), ("grpc.enable_retries", 0)]
+# A list of addresses is no authority: the server refuses "127.0.0.1:1,127.0.0.1:2" as no well-formed HTTP.
+OPTIONS = [*CHANNEL_OPTIONS, ("grpc.default_authority", "greenlane"),
+           ("grpc.service_config", json.dumps(SERVICE_CONFIG)), ("grpc.enable_retries", 0)]
 _, STUBS = load_stubs()
 
 

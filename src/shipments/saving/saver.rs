@@ -119,8 +119,17 @@ impl Saver {
         }
         self.shipments.take_in();
         let last = async {
-            while matches!(self.save().await, Ok(true)) {}
-            let is_saved = self.shipments.unsaved().shipments.is_empty();
+            let mut is_failing = false;
+            // What changes or fails meanwhile is sent again, as long as there is time.
+            while !self.shipments.unsaved().shipments.is_empty() {
+                if let Err(problem) = self.save().await {
+                    if !std::mem::replace(&mut is_failing, true) {
+                        warn!(%problem, "shipments are not saved at stop; trying again");
+                    }
+                    sleep(WAITS.0).await;
+                }
+            }
+            let is_saved = !self.shipments.unsaved().overflowed;
             // Nobody decides any more: the log is in the store up to its end.
             if let (Some(log), true) = (&self.log, is_saved) {
                 let head = log.head.borrow().sequence;
