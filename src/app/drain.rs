@@ -3,7 +3,8 @@
 //! ```text
 //! propagation   unready, and serving                                       drain.propagation
 //! calls         GOAWAY; calls finish, watches and streams end              drain.deadline
-//! flush         audit log and shipments to the store; the feed ends        drain.flush
+//! feed          who still changes something ends                           half of drain.flush
+//! flush         audit log and shipments to the store                       the rest of drain.flush
 //! snapshot      the snapshot file                                          drain.snapshot
 //! ```
 //!
@@ -29,6 +30,8 @@ use crate::{service::health::Health, shipments::Shipments};
 
 /// The parts that answer calls.
 const CALLS: [&str; 3] = ["grpc", "json", "http"];
+/// The parts that write and send what the others leave: only once those have ended is there nothing more to come.
+const FLUSH: [&str; 3] = ["audit", "shipping", "saving"];
 /// Calls are cut by who answers them; only who does not come to it is left behind.
 const TO_CUT: Duration = Duration::from_millis(500);
 
@@ -48,8 +51,10 @@ pub enum Stopped {
 pub(super) struct Stops {
     /// Calls finish.
     pub(super) calls: watch::Sender<bool>,
-    /// Everything else ends, but for the snapshot file.
+    /// Everything ends that still changes something.
     pub(super) rest: watch::Sender<bool>,
+    /// What is left is written and sent.
+    pub(super) flush: watch::Sender<bool>,
     /// The snapshot file is written for the last time.
     pub(super) snapshot: watch::Sender<bool>,
 }
@@ -106,14 +111,11 @@ impl Drain {
             calls,
         )
         .await;
-        step(
-            &mut parts,
-            "flush",
-            &stops.rest,
-            |name| name != SNAPSHOT,
-            bounds.flush.get(),
-        )
-        .await;
+        let is_last = |name: &str| name == SNAPSHOT || FLUSH.contains(&name);
+        let (begun, flush) = (Instant::now(), bounds.flush.get());
+        step(&mut parts, "feed", &stops.rest, |name| !is_last(name), flush / 2).await;
+        let left = flush.saturating_sub(begun.elapsed());
+        step(&mut parts, "flush", &stops.flush, |name| name != SNAPSHOT, left).await;
         step(
             &mut parts,
             "snapshot",

@@ -268,10 +268,12 @@ impl App {
             parts.add_endless("policies", reloader.run(parts.stop()));
         }
         if let Some(shipper) = shipping.shipper {
-            let shipping = |stop| async { shipper.run(stop).await.map_err(NotFlushed::of) };
+            let flush = stops.flush.subscribe();
+            let shipping = |_| async { shipper.run(flush).await.map_err(NotFlushed::of) };
             parts.add_thread("shipping", shipping)?;
         }
-        parts.add_thread("audit", |stop| proof.run(shipping.shipped_to, stop))?;
+        let flush = stops.flush.subscribe();
+        parts.add_thread("audit", |_| proof.run(shipping.shipped_to, flush))?;
         let Terminals {
             shipments,
             keeper,
@@ -281,7 +283,8 @@ impl App {
             keeper.run(stop).await;
             Ok(())
         })?;
-        let saving = |stop| async { Box::pin(saving.run(stop)).await.map_err(NotFlushed::of) };
+        let flush = stops.flush.subscribe();
+        let saving = |_| async { Box::pin(saving.run(flush)).await.map_err(NotFlushed::of) };
         parts.add_thread("saving", saving)?;
         for (name, part) in feed.run(parts.stop(), stops.snapshot.subscribe())? {
             parts.add(name, part);
