@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(reading.quantile(0.5), Some(Duration::from_micros(55)));
         assert_eq!(reading.quantile(0.875), Some(Duration::from_micros(550)));
         let beyond = observed(&[2_000]).reading();
-        assert_eq!(beyond.quantile(0.99), Some(Duration::from_micros(1_000)));
+        assert_eq!(beyond.quantile(0.99), Some(Duration::from_millis(1)));
         assert_eq!(observed(&[]).reading().quantile(0.5), None);
     }
 

@@ -392,6 +392,24 @@ def test_a_pod_may_take_longer_to_stop_than_every_step_of_the_drain_together(pro
         assert spec["terminationGracePeriodSeconds"] >= sum(steps) / 1000 + slept + 5
 
 
+def test_spans_go_to_the_collector_that_is_named_and_to_nobody_else():
+    def told(name: str, endpoint: str) -> tuple[dict, set]:
+        objects = render(values(name, traces__endpoint=endpoint))
+        spec = of_kind(objects, "StatefulSet")["spec"]["template"]["spec"]
+        egress = of_kind(objects, "NetworkPolicy", "replica")["spec"]["egress"]
+        return ({each["name"]: each.get("value") for each in spec["containers"][0].get("env", [])},
+                {port["port"] for rule in egress for port in rule["ports"]})
+
+    for name in NAMES:
+        without, ports = told(name, "")
+        assert not [variable for variable in without if variable.startswith("OTEL_")]
+        for endpoint, port in (("http://collector:4318", 4318), ("https://10.0.0.9:4317/", 4317)):
+            given, reached = told(name, endpoint)
+            assert given["OTEL_EXPORTER_OTLP_ENDPOINT"] == endpoint
+            assert given["OTEL_RESOURCE_ATTRIBUTES"] == "service.instance.id=$(POD_NAME)"
+            assert reached == ports | {53, port}
+
+
 def test_the_audit_log_is_deleted_before_the_volume_is_full():
     for name in NAMES:
         given = values(name)

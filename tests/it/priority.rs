@@ -356,8 +356,7 @@ async fn a_watch_ends_with_its_deadline() {
     assert!(begun.elapsed() >= timeout);
     // It counts as its trailers tell.
     let counted = "greenlane_grpc_requests_total{service=\"greenlane.v1.PriorityService\",method=\"WatchPriorities\",code=\"DEADLINE_EXCEEDED\"} 1";
-    let metrics = app.metrics().await;
-    assert!(metrics.lines().any(|line| line == counted), "{metrics}");
+    assert_counted(&app, counted).await;
 }
 
 #[tokio::test]
@@ -382,6 +381,12 @@ async fn a_server_that_stops_ends_its_watches_with_a_token() {
     stopping.join().unwrap();
 }
 
+/// Among the metrics is this line.
+async fn assert_counted(app: &TestApp, line: &str) {
+    let metrics = app.metrics().await;
+    assert!(metrics.lines().any(|own| own == line), "{line}\n{metrics}");
+}
+
 #[tokio::test]
 async fn more_watches_than_may_be_are_told_when_to_come_back() {
     let app = ready_with(|settings| settings.shipments.max_watches = 1).await;
@@ -390,6 +395,7 @@ async fn more_watches_than_may_be_are_told_when_to_come_back() {
     assert_eq!(status.code(), Code::ResourceExhausted);
     let wait = status.get_details_retry_info().unwrap().retry_delay.unwrap();
     assert!(wait > Duration::ZERO);
+    assert_counted(&app, "greenlane_requests_shed_total{cause=\"max_watches\"} 1").await;
     drop(first);
     eventually("the first watch's place is free again", SOON, async || {
         watch(&app, vec![declaration(UNDECIDED)], "").await.ok()
@@ -457,6 +463,7 @@ async fn a_slow_reader_is_cut_and_loses_nothing_when_it_comes_back() {
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     assert!(status.get_details_retry_info().is_some());
     assert!(status.metadata().get("greenlane-resume-token").is_some());
+    assert_counted(&app, "greenlane_requests_shed_total{cause=\"slow_watch\"} 1").await;
 
     let mut stream = watch(&app, keys, &token).await.unwrap();
     while let Event::Shipment(shipment) = stream.message().await.unwrap().unwrap().event.unwrap() {
