@@ -236,10 +236,10 @@ def test_a_declaration_is_pasted_as_json_in_either_spelling_and_goes_on_in_the_f
     browser.run("await page.getByRole('radio', {name: 'Form'}).check()")
     assert browser.run("return page.locator('[name=declarationNumber]').inputValue()") == poultry["declarationNumber"]
     # What if it were discredited, under the decree before?
-    browser.run("await page.getByLabel('Policy').selectOption('CN-GACC-251')")
+    browser.run("await page.locator('[name=policyId]').selectOption('CN-GACC-251')")
     browser.click("#suppose .add")
     browser.fill("#overrides [name=customsCode]", poultry["parties"][0]["customsCode"])
-    browser.run("await page.getByLabel('stands as').selectOption('DISCREDITED')")
+    browser.run("await page.getByLabel('stands as').selectOption({label: 'DISCREDITED'})")
     browser.click("#explain")
     browser.reads("#decision .facts", "CN-GACC-251")
     assert "Discredited" in browser.text("#decision .facts")
@@ -297,7 +297,7 @@ def test_everything_is_reached_and_done_by_keyboard_alone(browser):
     press = "await page.keyboard.press(given.key)"
     where = """return page.evaluate(() => {
         const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
-        return [document.activeElement.id || document.activeElement.name || document.activeElement.textContent.trim(),
+        return [document.activeElement.name || document.activeElement.id || document.activeElement.textContent.trim(),
             outlineStyle !== 'none' && parseFloat(outlineWidth) >= 2];
     })"""
     browser.run(press, key="Tab")
@@ -372,7 +372,7 @@ def test_the_page_turns_stale_then_expired_and_back_and_says_when_there_is_no_co
         assert chromium.run("return page.title()").startswith("EXPIRED")
         assert chromium.text("#data-error") != ""
         band = chromium.run("""return page.evaluate(() => {
-            window.scrollTo(0, document.body.scrollHeight);
+            window.scrollTo({ top: document.body.scrollHeight, behavior: 'instant' });
             const { top, width, height } = document.getElementById('state').getBoundingClientRect();
             return [top, width > 0.95 * document.documentElement.clientWidth, height > 80];
         })""")
