@@ -44,7 +44,9 @@ export function showState(figures, lost) {
     put('announce', `Now ${word}. ${means ?? 'Decisions rest on confirmed data again.'}`);
   }
   announced = state;
-  if (figures && !lost) showFacts(figures);
+  // What nobody confirms any more is not said beside the alarm.
+  if (lost) by('state-facts').hidden = true;
+  else showFacts(figures);
 }
 
 function showFacts(figures) {
