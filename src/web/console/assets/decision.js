@@ -5,10 +5,11 @@ import { LANES, RESTRICTIONS, ROLES } from './words.js';
 
 const word = (name, prefix) => human(short(name, prefix));
 
-function inspection({ inspection = {} }) {
+function inspection({ inspection = {}, lane: where }) {
   const basis = short(inspection.basis, 'INSPECTION_BASIS');
   if (inspection.selected) return `selected, ${basis.toLowerCase()}: an order sets the rate to 100 %`;
   const rate = inspection.ratePpm ?? 0;
+  if (where === 'LANE_MANUAL') return `not drawn while an officer decides; the rate would be ${percent(rate)}`;
   return `${percent(rate)} by the draw: of a million such declarations ${count(rate)} would be inspected`;
 }
 
