@@ -40,7 +40,7 @@ mod tests {
             let found = match written(text).unwrap() {
                 EnterpriseId::Customs(code) => format!("customs {code}"),
                 EnterpriseId::SocialCredit(code) => format!("credit {code}"),
-                EnterpriseId::Foreign(code) => format!("foreign {code}"),
+                EnterpriseId::Foreign(code) => format!("foreign {}", code.as_str()),
             };
             assert_eq!(found, kind, "{text}");
         }
