@@ -31,9 +31,10 @@ async function open(url, options = {}) {
   await page.goto(url);
 }
 
-/** What axe-core has against the page as it is now, by rule and element. */
-async function axe() {
-  const { violations } = await new AxeBuilder({ page }).analyze();
+/** What axe-core has against the page as it is now, or a part of it, by rule and element. */
+async function axe(part) {
+  const look = new AxeBuilder({ page });
+  const { violations } = await (part ? look.include(part) : look).analyze();
   return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.target.join(' ')}: ${node.failureSummary}`));
 }
 

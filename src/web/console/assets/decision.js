@@ -1,21 +1,22 @@
 // A decision and its reasons, for people.
-import { count, facts, h, human, percent, seconds, short, span } from './dom.js';
+import { ago, count, facts, h, human, instant, percent, seconds, short } from './dom.js';
 import { lane } from './panels.js';
 import { LANES, RESTRICTIONS, ROLES } from './words.js';
 
 const word = (name, prefix) => human(short(name, prefix));
 
-function inspection({ inspection = {} }) {
+function inspection({ inspection = {}, lane: where }) {
   const basis = short(inspection.basis, 'INSPECTION_BASIS');
   if (inspection.selected) return `selected, ${basis.toLowerCase()}: an order sets the rate to 100 %`;
   const rate = inspection.ratePpm ?? 0;
+  if (where === 'LANE_MANUAL') return `not drawn while an officer decides; the rate would be ${percent(rate)}`;
   return `${percent(rate)} by the draw: of a million such declarations ${count(rate)} would be inspected`;
 }
 
 function parties(decision) {
   const governing = decision.governingParty ?? 0;
   return h('div', { class: 'scroll', role: 'region', 'aria-label': 'Parties', tabindex: '0' }, h('table', {},
-    h('thead', {}, h('tr', {}, ['Party', 'Registered', 'Standing', ''].map((title) => h('th', { scope: 'col' }, title)))),
+    h('thead', {}, h('tr', {}, ['Party', 'Registered', 'Standing', 'Note'].map((title) => h('th', { scope: 'col' }, title)))),
     h('tbody', {}, (decision.parties ?? []).map((party, at) => h('tr', {},
       h('th', { scope: 'row' }, `${at + 1} ${ROLES[party.role] ?? party.role} `, h('code', {}, party.enterpriseId)),
       h('td', {}, party.known ? word(party.registeredTier ?? 'known', 'CREDIT_TIER') : 'unknown'),
@@ -53,8 +54,8 @@ export function decisionBody(decision) {
       ['Priority', `${word(priority.priorityClass, 'PRIORITY_CLASS')}, rank ${priority.rank ?? 0}`],
       ['Green channel', green.eligible ? 'eligible' : `blocked by ${(green.blockedBy ?? []).map((code) => word(code, 'REASON_CODE').toLowerCase()).join(', ')}`],
       ['Policy', [policy.id, policy.provisional && [' ', h('span', { class: 'chip warn' }, '! provisional')]]],
-      ['Data', `${at ? `position ${at.sequence}` : ''}, ${span(seconds(decision.dataAge) ?? 0)} old, ${word(decision.freshness, 'FRESHNESS').toLowerCase()}`],
-      ['Valid until', decision.validUntil],
+      ['Data', `${at ? `position ${at.sequence}` : ''}, confirmed ${ago(seconds(decision.dataAge) ?? 0)}, ${word(decision.freshness, 'FRESHNESS').toLowerCase()}`],
+      ['Valid until', decision.validUntil && instant(Date.parse(decision.validUntil))],
     ])),
     h('h4', {}, 'Why, most binding first'),
     h('ol', { class: 'reasons' }, (decision.reasons ?? []).map((each) => reason(each, decision))),

@@ -73,6 +73,9 @@ export function span(seconds) {
   return `${Math.floor(all / 86_400)} d ${Math.floor(all / 3600) % 24} h`;
 }
 
+/** How long ago. */
+export const ago = (seconds) => `${seconds < 1 ? 'less than a second' : span(seconds)} ago`;
+
 const two = (number) => String(number).padStart(2, '0');
 
 /** What is left until an instant: days, hours, minutes, seconds. */

@@ -3,6 +3,8 @@ import { by, clock, latency, perSecond, put } from './dom.js';
 import { LANES } from './words.js';
 
 const HEIGHTS = { 'traffic-plot': 190, 'latency-plot': 236 };
+/** The least that the upper end of each stands for: nothing at all shall look like nothing. */
+const LEAST = { 'traffic-plot': 4, 'latency-plot': 0.001 };
 const plots = new Map();
 let last = [];
 
@@ -26,7 +28,7 @@ function plot(id, series, values, data, hover) {
   const options = {
     width: place.clientWidth, height: HEIGHTS[id], series: [{}, ...series], legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
-    scales: { y: { range: (_, least, most) => [0, Math.max(most * 1.1, 1e-4)] } },
+    scales: { y: { range: (_, least, most) => [0, Math.max(most * 1.1, LEAST[id])] } },
     axes: [axis({ space: 70, size: 30, values: (_, splits) => splits.map((at) => clock(at * 1000).slice(-8)) }), axis({ size: 58, values })],
     hooks: { setCursor: [(drawn) => hover?.(drawn.cursor.idx)] },
   };

@@ -1,5 +1,5 @@
 // The band at the top: how far this replica can be trusted right now, and what to do about it.
-import { by, clock, facts, fill, h, instant, put, seconds, short, span } from './dom.js';
+import { ago, by, clock, facts, fill, h, instant, put, seconds, short, span } from './dom.js';
 import { STATES } from './words.js';
 
 let announced = null;
@@ -17,7 +17,7 @@ function sentence(state, figures, lost) {
   }
   const { status, reliefMaxAge, decisionMaxAge } = figures;
   const age = seconds(status.dataAge);
-  const confirmed = age === null ? 'The store has not confirmed any data yet.' : `The store confirmed the data ${age < 1 ? 'less than a second' : span(age)} ago.`;
+  const confirmed = age === null ? 'The store has not confirmed any data yet.' : `The store confirmed the data ${ago(age)}.`;
   switch (state) {
     case 'live': return age > 5
       ? `${confirmed} Relief ends ${span(reliefMaxAge)} after the last confirmation: in ${span(Math.max(0, reliefMaxAge - age))}.`
@@ -44,7 +44,9 @@ export function showState(figures, lost) {
     put('announce', `Now ${word}. ${means ?? 'Decisions rest on confirmed data again.'}`);
   }
   announced = state;
-  if (figures && !lost) showFacts(figures);
+  // What nobody confirms any more is not said beside the alarm.
+  if (lost) by('state-facts').hidden = true;
+  else showFacts(figures);
 }
 
 function showFacts(figures) {
