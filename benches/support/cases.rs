@@ -332,13 +332,13 @@ fn encode(world: &mut World) -> Loop {
 }
 
 fn count(world: &mut World, on_documents: bool) -> Loop {
+    const AFTER: Duration = Duration::from_micros(12);
     let facts = world.facts(Registered);
     let outcomes = outcomes(world).into_iter().zip(&facts).map(|(outcome, facts)| {
         let observation = Observation::made(&outcome, facts.declaration.customs_office);
         (observation, outcome.decision.lane)
     });
     let outcomes: Vec<_> = outcomes.collect();
-    const AFTER: Duration = Duration::from_micros(12);
     let (table, metrics) = (RateTable::default(), Metrics::default());
     let mut draw = 0_u64;
     Box::new(move |_, count| {

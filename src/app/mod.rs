@@ -31,10 +31,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicUsize},
 };
 
 use anyhow::Context as _;
@@ -248,14 +245,8 @@ impl App {
             gateway: Arc::new(gateway),
             console: Arc::clone(&console),
         };
-        parts.add("http", {
-            let cut = Arc::clone(&cut);
-            async move {
-                let late = web::server::run(listener, web, stop_http, deadline).await?;
-                cut.fetch_add(late, Ordering::Relaxed);
-                Ok(())
-            }
-        });
+        let http = web::server::run(listener, web, stop_http, deadline);
+        parts.add_calls("http", &cut, http);
         parts.add_endless("history", {
             let (history, metrics) = (Arc::clone(&console.history), Arc::clone(&metrics));
             history.run(metrics, parts.stop())
@@ -298,14 +289,7 @@ impl App {
             "json",
             on_own_thread("json", move || json.run(drain_json, deadline))?,
         );
-        parts.add("grpc", {
-            let cut = Arc::clone(&cut);
-            async move {
-                let late = server.run(drain).await?;
-                cut.fetch_add(late, Ordering::Relaxed);
-                Ok(())
-            }
-        });
+        parts.add_calls("grpc", &cut, server.run(drain));
 
         let asked = tokio::select! {
             () = stop() => true,

@@ -1,6 +1,17 @@
 //! The parts of a running service: each has a name, and none may end by itself.
 
-use std::{any::Any, collections::HashMap, fmt::Display, thread, time::Duration};
+use std::{
+    any::Any,
+    collections::HashMap,
+    fmt::Display,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, anyhow};
 use tokio::{
@@ -59,6 +70,20 @@ impl Parts {
     ) {
         let part = self.running.spawn(run);
         self.names.insert(part.id(), name);
+    }
+
+    /// Runs a part that answers calls, and counts the connections that it had to cut at the end.
+    pub(super) fn add_calls(
+        &mut self,
+        name: &'static str,
+        cut: &Arc<AtomicUsize>,
+        run: impl Future<Output = io::Result<usize>> + Send + 'static,
+    ) {
+        let cut = Arc::clone(cut);
+        self.add(name, async move {
+            cut.fetch_add(run.await?, Ordering::Relaxed);
+            Ok(())
+        });
     }
 
     /// Runs a part that cannot fail.

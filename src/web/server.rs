@@ -1,19 +1,40 @@
-//! Accepts HTTP connections, and keeps room for probes among them.
+//! Accepts HTTP connections, and keeps room for probes among them, whoever else holds connections open.
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::{AbortHandle, JoinSet},
+    time::timeout,
+};
 
 use super::Web;
 
-/// How long a client may take to send a request's head.
+/// How long a client may take to send a request's head, and may keep a connection between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections at once.
+/// Bytes that a request's head may have, its target included.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// How long a connection lives, so that a client that does not take its answer does not keep it for ever.
+const MAX_AGE: Duration = Duration::from_mins(1);
+/// How long a request may still take that is under way then.
+const AGE_GRACE: Duration = Duration::from_secs(20);
+/// Connections at once. For one more, the oldest is cut off that has no request under way: of those there are always some,
+/// because calls are limited and nothing else waits.
 const MAX_CONNECTIONS: usize = 256;
-/// When so many are open, new ones are for one request each: nobody shall wait behind those that only stay open.
-const MAX_KEPT_CONNECTIONS: usize = 128;
 
 /// Binds the address.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -31,41 +52,79 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
     deadline: Duration,
 ) -> io::Result<usize> {
-    let mut connections = JoinSet::new();
+    let mut connections = Connections::default();
     while !*stop.borrow() {
         let accepted = tokio::select! {
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => accepted,
-            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.running.join_next() => continue,
             _ = stop.changed() => break,
         };
         let Ok((socket, _)) = accepted else {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        let web = web.clone();
-        let service = service_fn(move |request| {
-            let web = web.clone();
-            async move { Ok::<_, Infallible>(web.answer(request).await) }
-        });
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .keep_alive(connections.len() < MAX_KEPT_CONNECTIONS);
-        let connection = builder.serve_connection(TokioIo::new(socket), service);
-        let mut stop = stop.clone();
-        connections.spawn(async move {
-            let mut connection = pin!(connection);
-            // A client that goes away in mid-request is its own affair.
-            tokio::select! {
-                ended = connection.as_mut() => return drop(ended),
-                _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-            }
-            drop(connection.await);
-        });
+        connections.make_room();
+        let under_way = Arc::new(AtomicBool::new(false));
+        let serving = serve(socket, web.clone(), Arc::clone(&under_way), stop.clone());
+        let handle = connections.running.spawn(serving);
+        connections.by_age.push_back((handle, under_way));
     }
     drop(listener);
-    let finish = async { while connections.join_next().await.is_some() {} };
-    let _late = timeout(deadline, finish).await;
-    Ok(connections.len())
+    let ended = async { while connections.running.join_next().await.is_some() {} };
+    let _late = timeout(deadline, ended).await;
+    Ok(connections.running.len())
+}
+
+/// Those that are open, some of which may have ended already.
+#[derive(Default)]
+struct Connections {
+    running: JoinSet<()>,
+    /// The oldest first, each with whether a request of its is under way.
+    by_age: VecDeque<(AbortHandle, Arc<AtomicBool>)>,
+}
+
+impl Connections {
+    /// Leaves room for another one.
+    fn make_room(&mut self) {
+        if self.by_age.len() < MAX_CONNECTIONS {
+            return;
+        }
+        self.by_age.retain(|(connection, _)| !connection.is_finished());
+        if self.by_age.len() < MAX_CONNECTIONS {
+            return;
+        }
+        let waits = |(_, under_way): &(_, Arc<AtomicBool>)| !under_way.load(Ordering::Relaxed);
+        if let Some(oldest) = self.by_age.iter().position(waits)
+            && let Some((connection, _)) = self.by_age.remove(oldest)
+        {
+            connection.abort();
+        }
+    }
+}
+
+async fn serve(socket: TcpStream, web: Web, under_way: Arc<AtomicBool>, mut stop: watch::Receiver<bool>) {
+    let service = service_fn(move |request| {
+        let (web, under_way) = (web.clone(), Arc::clone(&under_way));
+        async move {
+            under_way.store(true, Ordering::Relaxed);
+            let answer = web.answer(request).await;
+            under_way.store(false, Ordering::Relaxed);
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    // A client that goes away in mid-request is its own affair.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = tokio::time::sleep(MAX_AGE) => {}
+        // A sender that is gone has stopped too.
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    drop(timeout(AGE_GRACE, connection).await);
 }

@@ -87,7 +87,7 @@ async fn a_watch_on_an_aged_connection_ends_with_a_token_from_which_another_goes
 #[tokio::test]
 async fn a_stream_of_decisions_on_an_aged_connection_is_answered_before_it_ends() {
     let app = TestApp::ready_with(aging(AGE, SOON)).await;
-    let (messages, sent) = mpsc::unbounded_channel();
+    let (requests, received) = mpsc::unbounded_channel();
     let send = |correlation_id: u64| {
         let request = Some(bytes(&import(1, REGULAR)));
         let message = pb::DecideStreamRequest {
@@ -95,13 +95,13 @@ async fn a_stream_of_decisions_on_an_aged_connection_is_answered_before_it_ends(
             request,
             ..pb::DecideStreamRequest::default()
         };
-        messages.send(message).unwrap();
+        requests.send(message).unwrap();
     };
     (0..100).for_each(send);
     let begun = Instant::now();
     let stream = app
         .facilitation()
-        .decide_stream(UnboundedReceiverStream::new(sent))
+        .decide_stream(UnboundedReceiverStream::new(received))
         .await;
     let (answered, status) = to_the_end(stream.unwrap().into_inner()).await;
     assert_aged(&status, begun);
@@ -110,7 +110,7 @@ async fn a_stream_of_decisions_on_an_aged_connection_is_answered_before_it_ends(
     };
     assert!(answered.iter().all(is_decision), "{answered:?}");
     let answered: Vec<_> = answered.iter().map(|response| response.correlation_id).collect();
-    assert_eq!(answered, Vec::from_iter(0..100));
+    assert_eq!(answered, (0..100).collect::<Vec<_>>());
 }
 
 #[tokio::test]

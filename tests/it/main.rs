@@ -30,6 +30,9 @@ mod requests;
 /// RPCs as JSON over HTTP: the same answers, the same refusals, and whatever a body may be.
 mod gateway;
 
+/// The HTTP side against clients that take their time, or all the room.
+mod slow_clients;
+
 /// What each decree gives each tier, from its first instant on, and which acceptance times are taken.
 mod decrees;
 

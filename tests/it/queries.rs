@@ -706,8 +706,8 @@ fn a_log_whose_unshipped_segments_were_deleted_is_shipped_from_what_is_left_on()
             all.expect("it is shipped to its end").unwrap();
             stop.send_replace(true);
         };
-        let (shipped, ()) = tokio::join!(shipper(&shipped_to).run(stopped), to_its_end);
-        shipped.unwrap();
+        let (ended, ()) = tokio::join!(shipper(&shipped_to).run(stopped), to_its_end);
+        ended.unwrap();
         let session = postgres.session().await;
         let row = session
             .query_one(

@@ -315,7 +315,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    pub(crate) fn simulation()(
+    fn simulation()(
         request in proptest::option::weighted(0.95, request()),
         policy_id in prop_oneof![4 => Just(String::new()), 2 => "CN-GACC-(225|237|251|282)", 1 => wild()],
         tier_overrides in list(

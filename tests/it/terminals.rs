@@ -104,7 +104,7 @@ impl Replica {
             retention: Duration::ZERO,
         };
         let stop = stop.clone();
-        running.spawn(async move { drop(saving.run(stop).await) });
+        running.spawn(async move { drop(Box::pin(saving.run(stop)).await) });
         Self {
             keeper: Mutex::new(Keeper::new(Arc::clone(&shipments))),
             sequence: Mutex::new(FIRMS.len() as u64),
