@@ -17,6 +17,7 @@ pub mod secret;
 pub mod server;
 mod services;
 pub mod settings;
+mod signals;
 mod shipments;
 mod shipping;
 pub mod telemetry;
@@ -25,6 +26,7 @@ pub mod version;
 
 pub use drain::Stopped;
 pub use feed::source_settings;
+pub use signals::{StopSignals, once, stop_signal};
 use parts::on_own_thread;
 
 use std::{
@@ -37,7 +39,6 @@ use std::{
 use anyhow::Context as _;
 use jiff::Timestamp;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tonic_health::{pb::health_server::HealthServer, server::HealthReporter};
 use tracing::{error, info};
 
@@ -366,45 +367,4 @@ fn committer(
         clock: Box::new(Timestamp::now),
         said: BTreeMap::new(),
     })
-}
-
-/// SIGTERM and SIGINT; none is missed once it is made. Before, and for the first process of a container for ever, a signal does
-/// what the system makes of it.
-#[derive(Debug)]
-pub struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    /// Receives them from now on.
-    pub fn receive() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Completes with the next one.
-    pub async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => info!("SIGTERM"),
-            _ = self.interrupt.recv() => info!("SIGINT"),
-        }
-    }
-}
-
-/// Completes on SIGTERM or SIGINT, whenever the future is first looked at.
-pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let mut signals = StopSignals::receive()?;
-    Ok(async move { signals.next().await })
-}
-
-/// What completes once, for [`App::run_until`].
-pub fn once(told: impl Future<Output = ()>) -> impl AsyncFnMut() {
-    let mut told = Some(told);
-    async move || match told.take() {
-        Some(told) => told.await,
-        None => std::future::pending().await,
-    }
 }

@@ -38,14 +38,16 @@ impl<'p> Route<'p> {
     pub(super) fn of(path: &'p str) -> Option<Self> {
         let path = path.strip_prefix(super::PATH)?;
         let path = path.strip_suffix('/').unwrap_or(path);
-        let (what, of) = path.split_once('/').unwrap_or((path, ""));
+        let (what, of) = path
+            .split_once('/')
+            .map_or((path, None), |(what, of)| (what, Some(of)));
         // Bytes that are no UTF-8 are in no code, as little as what is put in their place.
-        let decoded = || percent_decode_str(of).decode_utf8_lossy();
+        let decoded = || percent_decode_str(of.unwrap_or_default()).decode_utf8_lossy();
         match (what, of) {
-            ("decide", "") => Some(Self::Call(Rpc::Decide)),
-            ("batch-decide", "") => Some(Self::Call(Rpc::BatchDecide)),
-            ("simulate", "") => Some(Self::Call(Rpc::Simulate)),
-            ("status", "") => Some(Self::Status),
+            ("decide", None) => Some(Self::Call(Rpc::Decide)),
+            ("batch-decide", None) => Some(Self::Call(Rpc::BatchDecide)),
+            ("simulate", None) => Some(Self::Call(Rpc::Simulate)),
+            ("status", None) => Some(Self::Status),
             ("priority", _) => Some(Self::Priority(decoded())),
             ("enterprises", _) => Some(Self::Enterprise(decoded())),
             _ => None,
