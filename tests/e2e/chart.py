@@ -117,7 +117,10 @@ class Pod:
         result = {}
         for variable in self.container.get("env", []):
             if "value" in variable:
-                result[variable["name"]] = variable["value"]
+                value = re.sub(r"\$\((\w+)\)", lambda named: result.get(named[1], named[0]), variable["value"])
+                result[variable["name"]] = value
+            elif field := variable["valueFrom"].get("fieldRef"):
+                result[variable["name"]] = {"metadata.name": "greenlane-0"}[field["fieldPath"]]
             else:
                 reference = variable["valueFrom"]["secretKeyRef"]
                 result[variable["name"]] = self.secrets[reference["name"]][reference["key"]]
