@@ -1,6 +1,6 @@
 //! Prometheus' own text format, of what the client library writes as `OpenMetrics`.
 
-/// The media type of what [`classic`] gives.
+/// The media type of what `Metrics::prometheus_text` gives.
 pub const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The same in Prometheus' text format 0.0.4, where a family is called what its samples are called, a set of facts is a

@@ -124,7 +124,7 @@ impl FacilitationRpc {
         self.decision(bytes, deadline).await
     }
 
-    /// As [`Self::answer`] for each of many, in their order; those that could not be read are answered with why.
+    /// As [`Self::decision`] for each of many, in their order; those that could not be read are answered with why.
     pub async fn answer_batch<I>(
         &self,
         items: I,
