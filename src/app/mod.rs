@@ -17,17 +17,17 @@ pub mod secret;
 pub mod server;
 mod services;
 pub mod settings;
-mod signals;
 mod shipments;
 mod shipping;
+mod signals;
 pub mod telemetry;
 pub mod traces;
 pub mod version;
 
 pub use drain::Stopped;
 pub use feed::source_settings;
-pub use signals::{StopSignals, once, stop_signal};
 use parts::on_own_thread;
+pub use signals::{StopSignals, once, stop_signal};
 
 use std::{
     collections::BTreeMap,

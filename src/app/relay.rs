@@ -1,7 +1,10 @@
 //! Wiring of `greenlane relay`: a follower with its own registry, and a publisher behind it. It decides nothing and serves
 //! nobody.
 
-use std::sync::Arc;
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, atomic::AtomicUsize},
+};
 
 use anyhow::{Context as _, ensure};
 use tokio::sync::watch;
@@ -9,17 +12,20 @@ use tracing::info;
 
 use super::{
     feed::{self, Feed},
+    freshness_limits,
     parts::Parts,
     settings::{DrainSettings, Settings, StoreUrl},
 };
 use crate::{
     metrics::Metrics,
     registry::Registry,
+    service::health,
     upstream::{
         relay::{Publisher, RelaySettings},
         source::Source,
         status::FeedStatus,
     },
+    web::{self, RelaySite},
 };
 
 /// A relay, ready to run.
@@ -29,12 +35,19 @@ pub struct Relay {
     from: StoreUrl,
     to: StoreUrl,
     bounds: DrainSettings,
+    http: Option<TcpListener>,
+    site: RelaySite,
 }
 
 impl Relay {
     /// A relay from the store of these settings to NATS; connects to neither yet. The first state of the store may be taken
-    /// whatever the drift.
-    pub fn build(settings: &Settings, to: &StoreUrl, accept_drift: bool) -> anyhow::Result<Self> {
+    /// whatever the drift. Probes and metrics are served at `http`, if anywhere.
+    pub fn build(
+        settings: &Settings,
+        to: &StoreUrl,
+        http: Option<SocketAddr>,
+        accept_drift: bool,
+    ) -> anyhow::Result<Self> {
         let from = feed::source_settings(settings);
         let source = Source::open(&from)?;
         ensure!(
@@ -53,6 +66,18 @@ impl Relay {
         });
         let (registry, metrics) = (Arc::new(Registry::default()), Arc::new(Metrics::default()));
         let status = Arc::new(FeedStatus::new(source.kind()));
+        let site = RelaySite {
+            speaking: publisher.speaking(),
+            reading: {
+                let (registry, status, limits) = (
+                    Arc::clone(&registry),
+                    Arc::clone(&status),
+                    freshness_limits(settings),
+                );
+                Arc::new(move || health::reading(&registry, &status, limits))
+            },
+            metrics: Arc::clone(&metrics),
+        };
         let mut feed =
             Feed::new(settings, source, registry, status, metrics, String::new).publishing(publisher);
         feed = feed.accepting_drift(accept_drift);
@@ -61,6 +86,8 @@ impl Relay {
             from: settings.upstream.url.clone(),
             to: to.clone(),
             bounds: settings.drain.clone(),
+            http: http.map(web::server::bind).transpose()?,
+            site,
         })
     }
 
@@ -71,11 +98,19 @@ impl Relay {
             from,
             to,
             bounds,
+            http,
+            site,
         } = self;
         let (stopping, last) = (watch::Sender::new(false), watch::Sender::new(false));
         let mut parts = Parts::new(stopping.subscribe());
         for (name, part) in feed.run(parts.stop(), last.subscribe())? {
             parts.add(name, part);
+        }
+        if let Some(http) = http {
+            info!(http = %http.local_addr()?, "listening");
+            let (listener, stop) = (tokio::net::TcpListener::from_std(http)?, parts.stop());
+            let http = web::server::run(listener, site, stop, bounds.deadline.get());
+            parts.add_calls("http", &Arc::new(AtomicUsize::new(0)), http);
         }
         info!(%from, %to, "relaying");
         tokio::select! {

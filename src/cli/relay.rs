@@ -1,6 +1,6 @@
 //! `greenlane relay`
 
-use std::process::ExitCode;
+use std::{net::SocketAddr, process::ExitCode};
 
 use super::Context;
 use crate::app::{self, relay, settings::StoreUrl, telemetry};
@@ -15,6 +15,10 @@ pub(super) struct Relay {
     /// Where to publish: `nats://host:port,host:port`
     #[arg(long, value_name = "URL")]
     to: String,
+
+    /// Serve probes (/livez, /readyz, /startupz) and /metrics at this address, such as 127.0.0.1:8080
+    #[arg(long, value_name = "ADDRESS")]
+    http_addr: Option<SocketAddr>,
 
     /// Take the first state of the store whatever has moved in it since the snapshot file
     #[arg(long)]
@@ -33,7 +37,7 @@ impl Relay {
             .build()?;
         runtime.block_on(async {
             let stopped = app::stop_signal()?;
-            let relay = relay::Relay::build(&settings, &to, accept_drift)?;
+            let relay = relay::Relay::build(&settings, &to, self.http_addr, accept_drift)?;
             relay.run_until(stopped).await
         })?;
         Ok(ExitCode::SUCCESS)

@@ -96,7 +96,9 @@ where
         let deadline = Deadline::from_headers(request.headers(), begun);
         let (deadline, answer) = match deadline {
             Ok(None) => (None, self.route(request)),
-            Ok(Some(Deadline(at))) if at <= Instant::now() => (None, refused(Refusal::DeadlineExceeded.into())),
+            Ok(Some(Deadline(at))) if at <= Instant::now() => {
+                (None, refused(Refusal::DeadlineExceeded.into()))
+            }
             Ok(Some(deadline)) => {
                 // Streams outlive this future; they take the deadline from here.
                 request.extensions_mut().insert(deadline);

@@ -24,7 +24,7 @@ use crate::{
     domain::{Date, Freshness},
     facilitation::{Facilitation, Moment},
     metrics::{PolicyInForce, PolicyReading, RegistryReading},
-    registry::Generation,
+    registry::{FreshnessLimits, Generation, Registry},
     shipments::Shipments,
     upstream::status::FeedStatus,
 };
@@ -74,23 +74,12 @@ impl Health {
 
     /// The state of the registry now, for metrics.
     pub fn reading(&self) -> RegistryReading {
-        let moment = Moment::now();
-        let age = self.feed.clock.age(moment.monotonic, moment.wall);
-        let state = match self.facilitation.freshness(age) {
-            _ if !self.feed.is_ready() => "loading",
-            Freshness::Fresh => "live",
-            Freshness::Stale => "stale",
-            Freshness::Expired => "expired",
-        };
-        let generation = self.facilitation.registry().current();
-        let generation = generation.as_deref();
-        RegistryReading {
-            enterprises: generation.map(Generation::tier_counts).unwrap_or_default(),
-            sequence: generation.map_or(0, |generation| generation.position().sequence),
-            age: age.0,
-            state,
-            quarantined: generation.map_or(0, |generation| generation.quarantined_count() as u64),
-        }
+        let facilitation = &self.facilitation;
+        reading(
+            facilitation.registry(),
+            &self.feed,
+            facilitation.freshness_limits(),
+        )
     }
 
     /// The policies now, for metrics.
@@ -137,6 +126,27 @@ impl Health {
             }
         }
         report(&reporter, false).await;
+    }
+}
+
+/// The state of a registry now, for metrics.
+pub fn reading(registry: &Registry, feed: &FeedStatus, limits: FreshnessLimits) -> RegistryReading {
+    let moment = Moment::now();
+    let age = feed.clock.age(moment.monotonic, moment.wall);
+    let state = match limits.of(age) {
+        _ if !feed.is_ready() => "loading",
+        Freshness::Fresh => "live",
+        Freshness::Stale => "stale",
+        Freshness::Expired => "expired",
+    };
+    let generation = registry.current();
+    let generation = generation.as_deref();
+    RegistryReading {
+        enterprises: generation.map(Generation::tier_counts).unwrap_or_default(),
+        sequence: generation.map_or(0, |generation| generation.position().sequence),
+        age: age.0,
+        state,
+        quarantined: generation.map_or(0, |generation| generation.quarantined_count() as u64),
     }
 }
 

@@ -11,11 +11,13 @@
 
 pub mod console;
 mod gateway;
+mod relay;
 mod response;
 mod scrape;
 pub mod server;
 
 pub use gateway::{Gateway, Worker};
+pub use relay::RelaySite;
 
 use std::sync::Arc;
 
@@ -44,7 +46,7 @@ pub struct Web {
     pub console: Arc<Console>,
 }
 
-impl Web {
+impl server::Site for Web {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         if request.uri().path().starts_with(gateway::PATH) {
             return self.gateway.answer(request).await;

@@ -6,7 +6,12 @@ use super::{
     Web,
     response::{Answer, body, text},
 };
-use crate::{domain::Date, facilitation::Moment, metrics, policy::draw::Epoch};
+use crate::{
+    domain::Date,
+    facilitation::Moment,
+    metrics::{self, Metrics},
+    policy::draw::Epoch,
+};
 
 /// Every metric, with what is read only when it is asked for.
 pub(super) fn scrape(web: &Web, headers: &HeaderMap) -> Answer {
@@ -14,10 +19,15 @@ pub(super) fn scrape(web: &Web, headers: &HeaderMap) -> Answer {
     web.metrics.read_policy(web.health.policy());
     let month = Epoch::of(Date::of(Moment::now().timestamp));
     web.metrics.read_rates(&web.rates.reading(month));
+    written(&web.metrics, headers)
+}
+
+/// Metrics as they are, in the format that is asked for.
+pub(super) fn written(metrics: &Metrics, headers: &HeaderMap) -> Answer {
     let written = if asks_for_openmetrics(headers) {
-        web.metrics.openmetrics().map(|text| (metrics::OPENMETRICS, text))
+        metrics.openmetrics().map(|text| (metrics::OPENMETRICS, text))
     } else {
-        web.metrics
+        metrics
             .prometheus_text()
             .map(|text| (metrics::PROMETHEUS_TEXT, text))
     };

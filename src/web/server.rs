@@ -13,7 +13,8 @@ use std::{
     time::Duration,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -22,7 +23,13 @@ use tokio::{
     time::timeout,
 };
 
-use super::Web;
+use super::response::Answer;
+
+/// What answers requests; a clone a connection.
+pub trait Site: Clone + Send + Sync + 'static {
+    /// The answer to a request.
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
+}
 
 /// How long a client may take to send a request's head, and may keep a connection between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,7 +55,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 /// Serves until `stop` turns true; what is being answered then may take until `deadline`. Gives how many connections were cut.
 pub async fn run(
     listener: TcpListener,
-    web: Web,
+    web: impl Site,
     mut stop: watch::Receiver<bool>,
     deadline: Duration,
 ) -> io::Result<usize> {
@@ -102,7 +109,12 @@ impl Connections {
     }
 }
 
-async fn serve(socket: TcpStream, web: Web, under_way: Arc<AtomicBool>, mut stop: watch::Receiver<bool>) {
+async fn serve(
+    socket: TcpStream,
+    web: impl Site,
+    under_way: Arc<AtomicBool>,
+    mut stop: watch::Receiver<bool>,
+) {
     let service = service_fn(move |request| {
         let (web, under_way) = (web.clone(), Arc::clone(&under_way));
         async move {

@@ -515,10 +515,13 @@ def test_the_nats_pods_feed_and_follow_it(tmp_path):
             sql.execute(f"INSERT INTO enterprise ({COLUMNS}) VALUES {ACME}")
         secrets["greenlane-nats"] = {"url": nats.url}
         feeding = of_kind(objects, "Deployment")["spec"]["template"]["spec"]
+        arguments, http = feeding["containers"][0]["args"], f"127.0.0.1:{free_ports(1)[0]}"
+        arguments[arguments.index("--http-addr") + 1] = http
         with Pod(tmp_path / "relay", feeding, secrets, config_maps, BINARY) as relay:
             pod, address = started(tmp_path, objects, nats.url)
             with pod:
                 eventually(lambda: probe(address, "/readyz") == 200, 30, f"ready\n{relay.log.read_text()}{pod.log.read_text()}")
+                assert probe(http, "/readyz") == 200
                 stopped(pod)
             stopped(relay)
 

@@ -17,11 +17,13 @@ import ssl
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
 from feed import assert_same, code, fill, seconds, size, transaction
-from harness import Server, eventually, pb
+from harness import Server, eventually, free_ports, pb
 from nats_accounts import Accounts
 from nats_servers import BUCKET_STREAM, STREAM, Servers
 from postgres_server import Postgres
@@ -506,6 +508,34 @@ def test_without_a_relay_replicas_grow_stale_in_time_and_with_one_again_they_do_
             world.relays[0].start()
             eventually(lambda: replica.status().state == pb.REGISTRY_STATE_LIVE, 30, "LIVE")
         world.same()
+
+
+def test_a_relay_is_ready_while_it_answers_replicas_and_tells_its_figures(tmp_path):
+    with relayed(tmp_path, replicas=1) as world:
+        relay, address = world.relays[0], f"127.0.0.1:{free_ports(1)[0]}"
+
+        def ask(path: str) -> tuple[int, str]:
+            try:
+                with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+                    return answer.status, answer.read().decode()
+            except urllib.error.HTTPError as refused:
+                return refused.code, refused.read().decode()
+            except OSError:
+                return 0, ""
+
+        relay.kill()
+        relay.start("--http-addr", address)
+        eventually(lambda: ask("/livez")[0] == 200, 20, relay.log_text())
+        eventually(lambda: ask("/readyz")[0] == 200, 30, relay.log_text())
+        assert ask("/startupz")[0] == 200 and ask("/v1/status")[0] == 404
+        figures = ask("/metrics")[1].splitlines()
+        assert 'greenlane_registry_state{state="live"} 1' in figures
+        sequence = world.replicas[0].status().registry_version.sequence
+        assert f"greenlane_registry_sequence {sequence}" in figures
+        world.servers.nodes[0].kill()
+        eventually(lambda: ask("/readyz")[0] == 503, 20, "unready without the stream")
+        assert ask("/livez")[0] == 200
+        assert relay.stop() == 0
 
 
 @pytest.mark.parametrize("stopped", ["relay", "nats", "replica"])

@@ -59,6 +59,11 @@ impl Answers {
         })
     }
 
+    /// Whether there is something to answer.
+    pub(super) fn speaking(&self) -> watch::Receiver<bool> {
+        self.speaking.subscribe()
+    }
+
     /// From now on, this.
     pub(super) fn confirm(&self, confirmed: Confirmed) {
         *lock(&self.confirmed) = Some(confirmed);

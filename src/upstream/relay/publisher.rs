@@ -4,7 +4,7 @@ mod catch_up;
 
 use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tracing::{debug, error, info, warn};
 
 use super::{
@@ -96,6 +96,11 @@ impl Publisher {
             newest: None,
             failed: None,
         }
+    }
+
+    /// Whether replicas are answered: the store has confirmed what the stream holds.
+    pub fn speaking(&self) -> watch::Receiver<bool> {
+        self.answers.speaking()
     }
 
     /// Publishes commits that follow on what is held, so that they may be applied. Returns once the stream leads over them,
