@@ -18,7 +18,7 @@ use tonic::Code;
 use crate::support::{
     SOON,
     app::{SECRET, TestApp},
-    cases, raw,
+    cases, eventually, raw,
     replica::{Replica, enterprise},
     requests::{answer, batch, bytes, fields, import, item_fields},
     store::{ADVANCED, EACH_TIER, REGULAR},
@@ -615,6 +615,12 @@ async fn a_batch_may_be_empty_and_hold_a_thousand_but_not_one_more() {
 #[tokio::test]
 async fn methods_that_are_not_here_are_unimplemented() {
     let app = TestApp::ready().await;
+    // Until then, whatever is asked of it is UNAVAILABLE.
+    eventually("the shipments are loaded", SOON, async || {
+        let asked = raw::unary(app.address(), "/greenlane.v1.PriorityService/Release", b"").await;
+        (asked.status.code() != Code::Unavailable).then_some(())
+    })
+    .await;
     for path in [
         "/greenlane.v1.FacilitationService/Undecide",
         "/greenlane.v1.RegistryService/SetEnterprise",
