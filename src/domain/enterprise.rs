@@ -4,8 +4,18 @@ use smallvec::SmallVec;
 
 use super::{
     CreditTier, Date,
-    identifier::{CustomsCode, SocialCreditCode},
+    identifier::{CustomsCode, EnterpriseId, ParsedAeoCode, SocialCreditCode},
 };
+
+/// The enterprise that an AEO code names: a Chinese one is registered by its customs code.
+impl From<ParsedAeoCode> for EnterpriseId {
+    fn from(code: ParsedAeoCode) -> Self {
+        match code {
+            ParsedAeoCode::Chinese(code) => Self::Customs(code),
+            ParsedAeoCode::Foreign(code) => Self::Foreign(code),
+        }
+    }
+}
 
 /// A row of the store's table `enterprise`.
 #[derive(Debug, Clone, PartialEq, Eq)]

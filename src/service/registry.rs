@@ -184,13 +184,9 @@ fn identifier(sent: Option<&Identifier>) -> Result<EnterpriseId, Violations> {
         Some(Identifier::SocialCreditCode(text)) => {
             ("social_credit_code", text.parse().map(EnterpriseId::SocialCredit))
         }
-        Some(Identifier::AeoCode(text)) => (
-            "aeo_code",
-            text.parse().map(|code| match code {
-                ParsedAeoCode::Chinese(code) => EnterpriseId::Customs(code),
-                ParsedAeoCode::Foreign(code) => EnterpriseId::Foreign(code),
-            }),
-        ),
+        Some(Identifier::AeoCode(text)) => {
+            ("aeo_code", text.parse::<ParsedAeoCode>().map(EnterpriseId::from))
+        }
     };
     parsed.map_err(|error| Violations::of(field, error.to_string()))
 }

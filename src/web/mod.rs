@@ -51,11 +51,8 @@ impl server::Site for Web {
         if request.uri().path().starts_with(gateway::PATH) {
             return self.gateway.answer(request).await;
         }
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
-            let allow = HeaderValue::from_static("GET, HEAD");
-            answer.headers_mut().insert(header::ALLOW, allow);
-            return answer;
+        if let Some(refused) = not_read(&request) {
+            return refused;
         }
         let path = request.uri().path();
         let (query, headers) = (request.uri().query(), request.headers());
@@ -76,6 +73,17 @@ impl server::Site for Web {
             ),
         }
     }
+}
+
+/// The answer to a request that wants more than to read, where nothing can be written.
+fn not_read(request: &Request<Incoming>) -> Option<Answer> {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return None;
+    }
+    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
+    let allow = HeaderValue::from_static("GET, HEAD");
+    answer.headers_mut().insert(header::ALLOW, allow);
+    Some(answer)
 }
 
 fn probe(holds: bool, otherwise: &'static str) -> Answer {

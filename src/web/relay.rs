@@ -5,12 +5,12 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{Method, Request, StatusCode};
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
 use super::{
-    probe,
+    not_read, probe,
     response::{Answer, text},
     scrape,
     server::Site,
@@ -36,8 +36,8 @@ impl fmt::Debug for RelaySite {
 
 impl Site for RelaySite {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET");
+        if let Some(refused) = not_read(&request) {
+            return refused;
         }
         let reading = (self.reading)();
         match request.uri().path() {

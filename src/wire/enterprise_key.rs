@@ -11,14 +11,12 @@ pub fn written(text: &str) -> Result<EnterpriseId, BadIdentifier> {
     if let Ok(code) = text.parse::<SocialCreditCode>() {
         return Ok(EnterpriseId::SocialCredit(code));
     }
-    match text.parse() {
-        Ok(ParsedAeoCode::Chinese(code)) => Ok(EnterpriseId::Customs(code)),
-        Ok(ParsedAeoCode::Foreign(code)) => Ok(EnterpriseId::Foreign(code)),
-        Err(_) => Err(BadIdentifier(
+    text.parse::<ParsedAeoCode>().map(EnterpriseId::from).map_err(|_| {
+        BadIdentifier(
             "must be a customs code (10 characters 0-9 A-Z), a social credit code (18) or an AEO code (a country's two \
              letters and up to 30 characters 0-9 A-Z; for China its customs code)",
-        )),
-    }
+        )
+    })
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ import types
 import urllib.request
 
 import grpc
+import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
@@ -123,6 +124,19 @@ def free_ports(count: int) -> list[int]:
     finally:
         for each in sockets:
             each.close()
+
+
+@contextlib.contextmanager
+def file_system(folder: pathlib.Path, megabytes: int):
+    """A file system of its own in a new folder; the test is skipped where this user may not mount one."""
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("this user may not mount a tmpfs")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def shifted_clock(offset: str) -> dict[str, str]:

@@ -13,7 +13,6 @@ import os
 import pathlib
 import random
 import resource
-import subprocess
 import threading
 import time
 
@@ -22,7 +21,7 @@ import pytest
 
 from audit_log import Reading, Segment, segments
 from feed import code, declare, following, size
-from harness import REPO, eventually, pb
+from harness import REPO, eventually, file_system, pb
 
 KILLS = size("AUDIT_KILLS", 6)
 UNARY, BATCHES, BATCH, STREAM = 60, 4, 5, 20
@@ -189,16 +188,9 @@ def test_what_a_client_received_is_in_the_log_however_often_the_server_is_killed
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 12 MB, all but 3 MB of it taken by a file."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", folder], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip("this user may not mount a tmpfs")
-    try:
+    with file_system(tmp_path / "disk", megabytes=12) as folder:
         (folder / "filler").write_bytes(bytes(9 << 20))
         yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_a_full_disk_refuses_decisions_and_recovers_by_itself(tmp_path, small_disk):

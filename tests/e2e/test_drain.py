@@ -8,14 +8,13 @@ import contextlib
 import signal
 import socket
 import struct
-import subprocess
 import time
 
 import grpc
 import pytest
 
 from feed import decide, declare, fill
-from harness import Server, eventually
+from harness import Server, eventually, file_system
 from postgres_server import Postgres
 
 IN_ORDER, FAILED, CALLS_CUT, DATA_LEFT = 0, 1, 3, 4
@@ -30,15 +29,8 @@ SUM = sum(BOUNDS.values()) + 0.5 + 1.0
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system that can be filled."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip("this user may not mount a tmpfs")
-    try:
+    with file_system(tmp_path / "disk", megabytes=8) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def full(folder):

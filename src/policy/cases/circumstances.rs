@@ -29,12 +29,11 @@ impl CaseParty {
                 ));
             }
         };
-        match foreign
-            .map(|code| code.parse().map_err(|error| format!("parties[{index}]: {error}")))
-            .transpose()?
-        {
-            Some(ParsedAeoCode::Foreign(code)) => Ok(EnterpriseId::Foreign(code)),
-            Some(ParsedAeoCode::Chinese(code)) => Ok(EnterpriseId::Customs(code)),
+        match foreign {
+            Some(code) => code
+                .parse::<ParsedAeoCode>()
+                .map(EnterpriseId::from)
+                .map_err(|error| format!("parties[{index}]: {error}")),
             None => parse(&format!("11019{index:05}")).map(EnterpriseId::Customs),
         }
     }
