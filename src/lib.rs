@@ -15,6 +15,7 @@
 //! - [`registry`]: every enterprise in memory, with one writer.
 //! - [`facilitation`]: the use case: look up, draw, decide.
 //! - [`metrics`]: every metric, a leaf.
+//! - [`access`]: who calls, and what a caller may ask and see; a leaf.
 //! - [`upstream`]: the stores that feed the registry.
 //! - [`wire`]: the contract's messages, and their ways to the domain.
 //! - [`audit`]: the log of every answered decision, and its proofs.
@@ -45,6 +46,8 @@ pub mod registry;
 pub mod facilitation;
 
 pub mod metrics;
+
+pub mod access;
 
 pub mod upstream;
 

@@ -32,7 +32,7 @@ struct Rule {
     pure: bool,
 }
 
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 14] = [
     Rule {
         folder: "domain",
         own: &[],
@@ -83,6 +83,12 @@ const RULES: [Rule; 13] = [
         own: &["domain"],
         crates: &["prometheus_client"],
         pure: false,
+    },
+    Rule {
+        folder: "access",
+        own: &[],
+        crates: &[],
+        pure: true,
     },
     Rule {
         folder: "upstream",
@@ -209,6 +215,7 @@ const RULES: [Rule; 13] = [
     Rule {
         folder: "service",
         own: &[
+            "access",
             "audit",
             "shipments",
             "domain",
@@ -252,6 +259,7 @@ const RULES: [Rule; 13] = [
     Rule {
         folder: "web",
         own: &[
+            "access",
             "domain",
             "metrics",
             "policy",
@@ -285,6 +293,7 @@ const RULES: [Rule; 13] = [
     Rule {
         folder: "app",
         own: &[
+            "access",
             "domain",
             "metrics",
             "policy",
@@ -303,6 +312,7 @@ const RULES: [Rule; 13] = [
     Rule {
         folder: "cli",
         own: &[
+            "access",
             "domain",
             "metrics",
             "policy",

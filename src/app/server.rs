@@ -31,6 +31,7 @@ use tracing::{debug, warn};
 use self::worker::Worker;
 use super::settings::{LimitSettings, Settings};
 use crate::{
+    access::Peer,
     metrics::{Metrics, Shed},
     service::ending::Ending,
 };
@@ -106,8 +107,8 @@ impl<S> ConnectionService for S where
 
 /// What one worker runs.
 pub struct WorkerService<S> {
-    /// Makes what answers the calls of a connection, which tells its streams when it is to end.
-    pub service: Box<dyn Fn(Ending) -> S + Send>,
+    /// Makes what answers the calls of a connection with that peer, which tells its streams when it is to end.
+    pub service: Box<dyn Fn(Ending, Peer) -> S + Send>,
     /// Runs beside the connections, on the same thread, until they have ended.
     pub beside: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -136,6 +137,14 @@ pub struct Server {
     counts: Arc<Counts>,
     ended: mpsc::UnboundedReceiver<usize>,
     metrics: Arc<Metrics>,
+}
+
+/// A socket on its way to a worker.
+#[derive(Debug)]
+struct Accepted {
+    socket: TcpStream,
+    /// Of the peer.
+    address: SocketAddr,
 }
 
 /// Connections of all workers.
@@ -239,7 +248,7 @@ impl Server {
 
 /// Hands sockets to the workers in turn.
 struct HandOver {
-    sockets: Vec<mpsc::UnboundedSender<TcpStream>>,
+    sockets: Vec<mpsc::UnboundedSender<Accepted>>,
     turn: usize,
     limits: ConnectionLimits,
     counts: Arc<Counts>,
@@ -255,7 +264,11 @@ impl HandOver {
         }
         self.counts.open.fetch_add(1, Ordering::Relaxed);
         // A worker ends only when nobody can give it anything any more.
-        drop(self.sockets[self.turn % self.sockets.len()].send(socket));
+        let accepted = Accepted {
+            socket,
+            address: peer,
+        };
+        drop(self.sockets[self.turn % self.sockets.len()].send(accepted));
         self.turn = self.turn.wrapping_add(1);
     }
 }

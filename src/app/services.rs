@@ -14,6 +14,7 @@ use super::{
     version,
 };
 use crate::{
+    access::Peer,
     service::{
         audit::AuditRpc,
         calls::Counting,
@@ -127,7 +128,7 @@ impl Services {
                 reflection.clone(),
                 reflection_v1alpha.clone(),
             );
-            let service = move |ending: Ending| Dispatch {
+            let service = move |ending: Ending, peer: Peer| Dispatch {
                 counting: Arc::clone(&counting),
                 feed: Arc::clone(&feed),
                 facilitation: facilitation.clone(),
@@ -139,6 +140,7 @@ impl Services {
                 reflection: reflection.clone(),
                 reflection_v1alpha: reflection_v1alpha.clone(),
                 ending,
+                peer,
             };
             WorkerService {
                 service: Box::new(service),

@@ -18,7 +18,7 @@ use super::{
     },
     status::Refusal,
 };
-use crate::{shipments::Shipments, upstream::status::FeedStatus};
+use crate::{access::Peer, shipments::Shipments, upstream::status::FeedStatus};
 
 /// The methods whose streams end only with their caller, or with the connection.
 const STREAMS: [&str; 3] = ["DecideStream", "WatchPriorities", "Watch"];
@@ -51,6 +51,8 @@ pub struct Dispatch<F, R, A, P, H, V1, V1Alpha> {
     pub reflection_v1alpha: V1Alpha,
     /// The end of the connection that is served.
     pub ending: Ending,
+    /// The other end of the connection.
+    pub peer: Peer,
 }
 
 /// A tonic service over hyper's body.

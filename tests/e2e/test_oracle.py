@@ -59,14 +59,17 @@ class Running:
         self.secret = server.secret()
         self.digests = {}
 
-    def case(self, request, decided_at, **simulation):
-        return Case(self.registry, self.world.parameters, request, decided_at, self.freshness,
+    def case(self, request, decided_at, freshness=None, **simulation):
+        freshness = freshness or self.freshness
+        return Case(self.registry, self.world.parameters, request, decided_at, freshness,
                     **({"secret": self.secret} | simulation))
 
     def check(self, message, request, context, times, **simulation):
         """Compares one decision with the model's; `times` bound the server's clock."""
         actual = plain(message)
-        expected = decide(self.case(request, actual["decided_at"], **simulation))
+        # Data that the store spoke of at the decision's very time is as old as no bound.
+        freshness = self.freshness if actual["data_age"] else "FRESH"
+        expected = decide(self.case(request, actual["decided_at"], freshness, **simulation))
         expected["registry_version"] = {"epoch": self.version.epoch, "sequence": self.version.sequence}
         self.check_unmodelled(actual, bool(simulation))
         assert times[0] <= actual["decided_at"] <= times[1], f"decided_at {actual['decided_at']} not in {times}"

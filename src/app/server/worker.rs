@@ -11,14 +11,17 @@ use hyper_util::rt::TokioIo;
 use tokio::{sync::mpsc, task::JoinSet};
 use tracing::debug;
 
-use super::{ConnectionService, Counts, Shared, WorkerService, connection::Connection};
-use crate::service::ending::{self, Ending};
+use super::{Accepted, ConnectionService, Counts, Shared, WorkerService, connection::Connection};
+use crate::{
+    access::Peer,
+    service::ending::{self, Ending},
+};
 
 /// A worker that runs.
 #[derive(Debug)]
 pub(super) struct Worker {
     /// Takes connections, for as long as anybody holds it.
-    pub(super) sockets: mpsc::UnboundedSender<TcpStream>,
+    pub(super) sockets: mpsc::UnboundedSender<Accepted>,
     thread: thread::JoinHandle<()>,
 }
 
@@ -71,17 +74,17 @@ impl Drop for End {
 
 /// One worker's connections.
 struct Connections<S> {
-    service: Box<dyn Fn(Ending) -> S + Send>,
+    service: Box<dyn Fn(Ending, Peer) -> S + Send>,
     shared: Shared,
 }
 
 impl<S: ConnectionService> Connections<S> {
-    async fn run(self, mut sockets: mpsc::UnboundedReceiver<TcpStream>) {
+    async fn run(self, mut sockets: mpsc::UnboundedReceiver<Accepted>) {
         let mut serving = JoinSet::new();
         loop {
             tokio::select! {
-                socket = sockets.recv() => match socket {
-                    Some(socket) => drop(serving.spawn(self.serve(socket))),
+                accepted = sockets.recv() => match accepted {
+                    Some(accepted) => drop(serving.spawn(self.serve(accepted))),
                     None => break,
                 },
                 Some(_) = serving.join_next() => {}
@@ -90,10 +93,14 @@ impl<S: ConnectionService> Connections<S> {
         while serving.join_next().await.is_some() {}
     }
 
-    fn serve(&self, socket: TcpStream) -> impl Future<Output = ()> + Send + use<S> {
+    fn serve(&self, Accepted { socket, address }: Accepted) -> impl Future<Output = ()> + Send + use<S> {
         let (end, ending) = ending::of_connection();
+        let peer = Peer {
+            address,
+            certificate: None,
+        };
         let connection = Connection {
-            service: (self.service)(ending),
+            service: (self.service)(ending, peer),
             shared: self.shared.clone(),
             end,
         };

@@ -1,0 +1,30 @@
+//! A caller that is known.
+
+use std::sync::{Arc, LazyLock};
+
+use super::{Role, Roles};
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Its name, which the audit log tells.
+    pub name: Arc<str>,
+    /// What it is to the service.
+    pub roles: Roles,
+}
+
+impl Caller {
+    /// Whoever calls where no authentication is configured: it has every role.
+    pub fn anonymous() -> &'static Self {
+        static ANONYMOUS: LazyLock<Caller> = LazyLock::new(|| Caller {
+            name: Arc::from("anonymous"),
+            roles: Roles::ALL,
+        });
+        &ANONYMOUS
+    }
+
+    /// Whether it may read the confidential reasons of control orders.
+    pub const fn sees_confidential(&self) -> bool {
+        self.roles.has_any(Roles::of(&[Role::Officer, Role::Auditor]))
+    }
+}
