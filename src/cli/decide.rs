@@ -57,7 +57,7 @@ impl Decide {
 }
 
 /// Reads requests: a JSON object, an array of them, or one a line.
-fn read(file: &Path) -> anyhow::Result<Vec<pb::DecideRequest>> {
+pub(super) fn read(file: &Path) -> anyhow::Result<Vec<pb::DecideRequest>> {
     let named = || file.display().to_string();
     let mut text = String::new();
     if file == Path::new("-") {

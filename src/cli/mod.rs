@@ -2,6 +2,7 @@
 
 mod audit;
 mod author;
+mod bench;
 mod client;
 mod completions;
 mod decide;
@@ -82,6 +83,7 @@ enum Command {
     Healthcheck(healthcheck::Healthcheck),
     Completions(completions::Completions),
     Decide(Box<decide::Decide>),
+    Bench(Box<bench::Bench>),
     Priority(priority::Priority),
     Watch(watch::Watch),
     /// Show the state of a running server: registry, freshness, policies
@@ -122,6 +124,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Healthcheck(command) => command.run(&context),
         Command::Completions(command) => command.run(&context),
         Command::Decide(command) => command.run(&context),
+        Command::Bench(command) => command.run(&context),
         Command::Priority(command) => command.run(&context),
         Command::Watch(command) => command.run(&context),
         Command::Status => status::run(&context),
