@@ -87,7 +87,7 @@ const RULES: [Rule; 14] = [
     Rule {
         folder: "access",
         own: &[],
-        crates: &[],
+        crates: &["base64", "ring", "serde", "serde_json", "thiserror", "toml"],
         pure: true,
     },
     Rule {
@@ -231,6 +231,7 @@ const RULES: [Rule; 14] = [
             "upstream::commitments::Commitments",
         ],
         crates: &[
+            "arc_swap",
             "async_stream",
             "bytes",
             "foldhash",
@@ -238,6 +239,8 @@ const RULES: [Rule; 14] = [
             "http_body",
             "hyper",
             "jiff",
+            // Verified tokens.
+            "moka",
             "opentelemetry",
             "opentelemetry_sdk",
             "prost",

@@ -7,6 +7,7 @@
 //! ```
 
 pub mod audit;
+pub mod callers;
 mod drain;
 pub mod draws;
 pub mod feed;
@@ -44,6 +45,7 @@ use tracing::{error, info};
 
 use self::{
     audit::Proof,
+    callers::KnownCallers,
     drain::{Drain, Stops},
     draws::Committer,
     feed::Feed,
@@ -93,6 +95,7 @@ pub struct App {
     health: Arc<Health>,
     reporter: HealthReporter,
     reloader: Option<Arc<Reloader>>,
+    callers: KnownCallers,
     stops: Stops,
     bounds: DrainSettings,
     traces: Option<SdkTracerProvider>,
@@ -131,6 +134,7 @@ impl App {
         let shipments = Arc::clone(&terminals.shipments);
         let health = Health::new(Arc::clone(&facilitation), Arc::clone(&status), shipments);
         let health = Arc::new(health);
+        let callers = KnownCallers::open(&settings.auth, &metrics)?;
         let services = Services {
             facilitation: FacilitationRpc {
                 lane: Lane::new(None),
@@ -160,6 +164,7 @@ impl App {
                 shipments: Arc::clone(&terminals.shipments),
             },
             health: HealthServer::new(HealthRpc::new(&reporter)),
+            authentication: Arc::clone(&callers.authentication),
             traces: traces.clone(),
             max_message_bytes: settings.limits.max_message_bytes,
         };
@@ -196,6 +201,7 @@ impl App {
             health,
             reporter,
             reloader,
+            callers,
             stops,
             bounds: settings.drain.clone(),
             traces,
@@ -231,6 +237,7 @@ impl App {
             health,
             reporter,
             reloader,
+            callers,
             stops,
             bounds,
             traces,
@@ -245,6 +252,8 @@ impl App {
             rates,
             gateway: Arc::new(gateway),
             console: Arc::clone(&console),
+            authentication: callers.authentication,
+            open_metrics: callers.open_metrics,
         };
         let http = web::server::run(listener, web, stop_http, deadline);
         parts.add_calls("http", &cut, http);
@@ -258,6 +267,9 @@ impl App {
         });
         if let Some(reloader) = reloader {
             parts.add_endless("policies", reloader.run(parts.stop()));
+        }
+        if let Some(reloader) = callers.reloader {
+            parts.add_endless("callers", reloader.run(parts.stop()));
         }
         if let Some(shipper) = shipping.shipper {
             let flush = stops.flush.subscribe();
