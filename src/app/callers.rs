@@ -256,8 +256,8 @@ impl KeySource {
         }
         let address: KeyAddress = settings.jwks_url.parse().context("auth.jwks_url")?;
         let fetcher = Fetcher::new(address, &settings.jwks_ca_file).context("auth.jwks_ca_file")?;
-        let fetched = Fetched::new(fetcher, settings.refresh_interval.get());
-        Ok((KeySet::default(), Self::Address(Box::new(fetched))))
+        let source = Fetched::new(fetcher, settings.refresh_interval.get());
+        Ok((KeySet::default(), Self::Address(Box::new(source))))
     }
 
     /// A token was of a key that is not held.

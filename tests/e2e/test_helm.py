@@ -34,7 +34,7 @@ CHARTS_OWN = {
     "server.grpc_addr", "server.http_addr", "server.data_dir", "server.workers", "server.allow_anonymous_remote",
     "upstream.url", "upstream.tls_ca_file", "upstream.tls_certificate_file", "upstream.tls_key_file",
     "upstream.credentials_file", "policy.directory", "draw.master_secret_file", "draw.master_secret", "audit.directory",
-    "audit.replica", "audit.signing_key_file",
+    "audit.replica", "audit.signing_key_file", "auth.callers_file", "auth.jwks_file", "auth.jwks_ca_file",
 }
 MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
