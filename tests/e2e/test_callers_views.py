@@ -252,7 +252,7 @@ def test_a_bad_file_is_kept_out_and_told_of_once(tmp_path, issuer):
 @pytest.mark.parametrize("change, words", [
     (lambda server: server.callers.write_text(callers_file() + '[[caller]]\nname = "a"\nsubject = "a"\nroles = ["chief"]\n'),
      ["auth.callers_file", "callers.toml", "line 28", 'no role "chief"']),
-    (lambda server: server.callers.write_text(callers_file(officer="")[:-1] + 'key = 1\n'), ["auth.callers_file", "line", "unknown field `key`"]),
+    (lambda server: server.callers.write_text(callers_file() + "key = 1\n"), ["auth.callers_file", "line 25", "unknown field `key`"]),
     (lambda server: server.callers.unlink(), ["auth.callers_file", "No such file"]),
     (lambda server: server.jwks.write_text('{"keys": []}'), ["auth.jwks_file", "keys.json", "no key that can be used"]),
     (lambda server: server.settings.pop("auth.callers_file"), ["auth.callers_file", "keys alone ask nobody"]),
@@ -363,7 +363,7 @@ def certificate_of(name: str, folder) -> tuple[str, str]:
     """A self-signed certificate of a host, and its key."""
     crt, key = folder / f"{name}.crt", folder / f"{name}.key"
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}", "-addext",
-                    "subjectAltName=DNS:localhost", "-keyout", key, "-out", crt], check=True, capture_output=True)
+                    "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", crt], check=True, capture_output=True)
     return str(crt), str(key)
 
 
