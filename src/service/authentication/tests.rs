@@ -276,7 +276,7 @@ async fn a_stream_ends_with_its_token_and_with_what_its_caller_may() {
         "a certificate ends with its connection"
     );
     let waiting = tokio::join!(ends(terminal, 30), ends(window.clone(), 30), async {
-        authentication.replace(trusted(&CALLERS.replace("terminal\"]", "officer\"]"), 2))
+        authentication.replace(trusted(&CALLERS.replace("terminal\"]", "officer\"]"), 2));
     });
     assert_eq!(
         (waiting.0, waiting.1),
