@@ -173,19 +173,10 @@ impl App {
         let (gateway, json) = services.gateway(&mut proof, &health);
         let server = services.bind(settings, &mut proof, &stops.calls.subscribe())?;
         let reloader = reloader(settings, &facilitation, files, proof.log.clone());
-        let policies_in_force = Arc::clone(&facilitation);
-        let policy_digest = move || policies::digest_in_force(&policies_in_force.policies());
-        let feed = Feed::new(
-            settings,
-            source,
-            registry,
-            status,
-            Arc::clone(&metrics),
-            policy_digest,
-        )
-        .telling_changes(terminals.listener())
-        .telling_orders(proof.log.clone().map(audit::logged_orders))
-        .accepting_drift(accept_drift);
+        let feed = follow(settings, source, registry, status, &metrics, &facilitation)
+            .telling_changes(terminals.listener())
+            .telling_orders(proof.log.clone().map(audit::logged_orders))
+            .accepting_drift(accept_drift);
         Ok(Self {
             server,
             proof,
@@ -319,6 +310,27 @@ impl App {
         };
         drain.run(parts, asked, stop()).await
     }
+}
+
+/// What follows the store into the registry.
+fn follow(
+    settings: &Settings,
+    source: Source,
+    registry: Arc<Registry>,
+    status: Arc<FeedStatus>,
+    metrics: &Arc<Metrics>,
+    facilitation: &Arc<Facilitation>,
+) -> Feed {
+    let facilitation = Arc::clone(facilitation);
+    let policy_digest = move || policies::digest_in_force(&facilitation.policies());
+    Feed::new(
+        settings,
+        source,
+        registry,
+        status,
+        Arc::clone(metrics),
+        policy_digest,
+    )
 }
 
 fn freshness_limits(settings: &Settings) -> FreshnessLimits {

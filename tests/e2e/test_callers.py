@@ -62,16 +62,17 @@ def methods_of(service):
     return [method for method in service.methods if method.full_name not in NOT_SERVED]
 
 
-def call(channel: grpc.Channel, service: str, method, token: str | None) -> grpc.RpcError | None:
-    """Calls a method with an empty message; the error it ends with, or `None`."""
+def call(channel: grpc.Channel, service: str, method, token: str | None, wait: bool = True) -> grpc.RpcError | None:
+    """Calls a method with an empty message; the error it ends with, or `None`. `wait`: until there is a connection."""
     kind = {(False, False): channel.unary_unary, (False, True): channel.unary_stream,
             (True, True): channel.stream_stream}[method.client_streaming, method.server_streaming]
     stub = kind(f"/{service}/{method.name}", request_serializer=bytes, response_deserializer=bytes)
     try:
         if not method.server_streaming:
-            stub(b"", metadata=bearer(token), timeout=30, wait_for_ready=True)
+            stub(b"", metadata=bearer(token), timeout=30, wait_for_ready=wait)
             return None
-        stream = stub(iter([b""]) if method.client_streaming else b"", metadata=bearer(token), timeout=30)
+        stream = stub(iter([b""]) if method.client_streaming else b"", metadata=bearer(token), timeout=30,
+                      wait_for_ready=wait)
         next(stream, None)
         stream.cancel()
         return None
