@@ -1,3 +1,4 @@
+#[cfg(test)]
 mod examples;
 
 use proptest::prelude::*;
