@@ -1,7 +1,9 @@
 //! The sections of `greenlane.toml`: every key with its meaning, its unit and its default.
 
+mod auth;
 mod shipments;
 
+pub use auth::AuthSettings;
 pub use shipments::ShipmentSettings;
 
 use std::net::{Ipv4Addr, SocketAddr};
