@@ -24,6 +24,8 @@ mod snapshot;
 mod status;
 mod watch;
 
+pub use enterprise::EnterpriseFile;
+
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
