@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs them all: cargo tests, doctests, end-to-end tests in Python.
-# Needs Rust, a C compiler, Python 3 with pip and venv, and apt for whatever else is missing.
+# Installs what the tests need and runs them all: cargo tests, doctests, end-to-end tests in Python, the fuzzers for a while.
+# Needs Rust, a C and a C++ compiler, Python 3 with pip and venv, and apt for whatever else is missing.
 # Closes with one line, "N passed, N failed", and fails if any failed. The whole logs are in target/logs.
 # Sourced, it only defines its functions: .ci/run uses them too.
 set -euo pipefail
@@ -66,6 +66,7 @@ install_system_tools() (
     command -v "$command" || missing+=("$command")
   done
   compgen -G '/usr/lib/postgresql/*/bin/initdb' || missing+=(postgresql)
+  command -v c++ || missing+=(g++)
   command -v ip || missing+=(iproute2)
   command -v node || missing+=(nodejs)
   command -v npm || missing+=(npm)
@@ -144,6 +145,12 @@ end_to_end() {
     "$venv/bin/python" -m pytest tests/e2e -n "${GREENLANE_E2E_PROCESSES:-3}" --dist loadfile --no-loadscope-reorder -o tmp_path_retention_policy=failed --reruns 1 -q -rsR -p no:cacheprovider --color=no
 }
 
+# Bad input for a few seconds a target, from the seeds alone; what breaks something is kept in target/fuzz-short.
+fuzzers() {
+  rm -rf "$target/fuzz-short"
+  FUZZ_FOLDER=$target/fuzz-short timeout -k 30 "${GREENLANE_FUZZ_TIMEOUT:-600}" fuzz/run.sh "${GREENLANE_FUZZ_SECONDS:-3}"
+}
+
 # count WORD LOG: the sum of the numbers before WORD in the summary lines of nextest, cargo test or pytest.
 count() {
   { grep -E '^ *Summary \[|^test result:|^[0-9]+ [a-z]+.* in [0-9.]+s' "$2" || true; } |
@@ -168,6 +175,12 @@ main() {
     fi
     failed=$((failed + failures))
   done
+  try 'fuzzers' fuzzers
+  if ((status == 0)); then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+  fi
   echo "took $((SECONDS)) s"
   echo "$passed passed, $failed failed"
   ((failed == 0))

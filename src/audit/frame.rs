@@ -117,8 +117,10 @@ impl GroupHeader {
                 chain
             },
         };
-        let whole = magic == MAGIC && rest.get_u32_le() == crc32fast::hash(&bytes[..64]);
-        (whole && header.length <= MAX_PAYLOAD).then_some(header)
+        let whole = cfg!(fuzzing) || rest.get_u32_le() == crc32fast::hash(&bytes[..64]);
+        // Whoever forges a header can give it its checksum too: sequences that end before the records do are nobody's.
+        let counts = header.first_sequence.checked_add(header.records.into()).is_some();
+        (magic == MAGIC && whole && counts && header.length <= MAX_PAYLOAD).then_some(header)
     }
 
     /// Sequence of the record after the group's last.
@@ -192,6 +194,24 @@ mod tests {
             assert_eq!(GroupHeader::read(&flipped), None, "bit {bit}");
         }
         assert_eq!(GroupHeader::read(&[0; HEADER]), None);
+    }
+
+    #[test]
+    fn a_header_whose_sequences_would_end_before_its_records_do_is_none() {
+        let header = |first_sequence, records| GroupHeader {
+            length: 0,
+            records,
+            payload_crc: 0,
+            first_sequence,
+            written_at: 0,
+            chain: Hash::default(),
+        };
+        let last = header(u64::MAX - 1, 1);
+        assert_eq!(GroupHeader::read(&last.to_bytes()), Some(last));
+        for forged in [header(u64::MAX, 1), header(u64::MAX - 1, 2), header(7, u32::MAX)] {
+            let read = GroupHeader::read(&forged.to_bytes());
+            assert_eq!(read.is_some(), forged.first_sequence == 7, "{forged:?}");
+        }
     }
 
     #[test]

@@ -62,7 +62,11 @@ pub struct Group {
 impl Group {
     /// The records with their sequences, each as its bytes; `None` where the payload is not of records.
     pub fn records(&self) -> impl Iterator<Item = (u64, Option<Bytes>)> + use<> {
-        (self.header.first_sequence..).zip(frame::records(&self.payload))
+        let first = self.header.first_sequence;
+        // A payload may have more records than its header says, and then more than there are numbers.
+        (0..)
+            .zip(frame::records(&self.payload))
+            .map(move |(number, record)| (first.saturating_add(number), record))
     }
 
     /// The records with their sequences, decoded; those that are no records are left out, for `verify` tells of them.
@@ -194,7 +198,7 @@ impl SegmentReader {
         let payload = self
             .payload(&header)?
             .ok_or_else(|| self.damaged("its records are cut"))?;
-        if crc32fast::hash(&payload) != header.payload_crc {
+        if !cfg!(fuzzing) && crc32fast::hash(&payload) != header.payload_crc {
             return Err(self.damaged("its records do not have its checksum"));
         }
         let group = Group {

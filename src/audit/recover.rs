@@ -40,8 +40,9 @@ pub(super) fn recover(directory: &Path) -> Result<Recovered, ReadError> {
     while let Some((first_sequence, path)) = segments.pop() {
         let mut damaged = false;
         let mut reader = match SegmentReader::open(&path) {
-            Ok(reader) => reader,
-            Err(ReadError::NoSegment { .. }) => {
+            // A header that says something else than the file's name is as good as none.
+            Ok(reader) if reader.header.first_sequence == first_sequence => reader,
+            Ok(_) | Err(ReadError::NoSegment { .. }) => {
                 let reader = SegmentReader::open_headless(&path, first_sequence)?;
                 let mut behind = SegmentReader::open_headless(&path, first_sequence)?;
                 let is_group = matches!(behind.next_group(), Ok(Some(_)));

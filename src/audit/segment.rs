@@ -77,9 +77,8 @@ impl SegmentHeader {
         let length = usize::from(rest.get_u16_le());
         let name = std::str::from_utf8(rest.get(..length.min(MAX_NAME))?).ok()?;
         rest.advance(MAX_NAME + 2);
-        let whole =
-            magic == MAGIC && length <= MAX_NAME && rest.get_u32_le() == crc32fast::hash(&bytes[..124]);
-        whole.then_some(Self {
+        let whole = cfg!(fuzzing) || rest.get_u32_le() == crc32fast::hash(&bytes[..124]);
+        (magic == MAGIC && whole && length <= MAX_NAME).then_some(Self {
             first_sequence,
             chain_before,
             created_at,

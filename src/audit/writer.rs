@@ -44,6 +44,9 @@ pub enum WriteError {
     /// A group is larger than a group can be.
     #[error("a group of {0} bytes is too large")]
     TooLarge(usize),
+    /// What is there ends with the last number: nobody wrote that many records, somebody forged the last ones.
+    #[error("the log has no sequence left")]
+    Exhausted,
 }
 
 /// How a log is written.
@@ -184,7 +187,7 @@ impl Writer {
     pub fn head(&self) -> Head {
         let open = self.open.as_ref();
         Head {
-            sequence: self.next_sequence - 1,
+            sequence: self.next_sequence.saturating_sub(1),
             chain: self.chain,
             segment: open.map_or(self.next_sequence, |open| open.header.first_sequence),
             offset: open.map_or(0, |open| open.end),
@@ -230,6 +233,9 @@ impl Writer {
             written_at: now,
             chain: Hash::default(),
         };
+        if header.first_sequence.checked_add(header.records.into()).is_none() {
+            return Err(WriteError::Exhausted);
+        }
         let header = header.sealed(&self.chain, leaves);
         *room = header.to_bytes();
         open.clean(self.settings.segment_bytes)?;

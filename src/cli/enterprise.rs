@@ -1,9 +1,12 @@
 //! `greenlane enterprise`: the register of enterprises in the store
 
+mod file;
 mod import;
 mod lines;
 mod rows;
 mod show;
+
+pub use file::EnterpriseFile;
 
 use std::{process::ExitCode, str::FromStr};
 

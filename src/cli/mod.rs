@@ -25,6 +25,8 @@ mod snapshot;
 mod status;
 mod watch;
 
+pub use enterprise::EnterpriseFile;
+
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};

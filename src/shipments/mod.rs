@@ -36,4 +36,4 @@ pub use memory::{Counts, Limits, Shipments};
 pub use publisher::WatchLimits;
 pub use saving::{LoggedDecisions, Lookup, Saving, Unsaved};
 pub use view::{Key, Unreachable, View};
-pub use watch::{Ended, Event, Watch, WatchError};
+pub use watch::{Ended, Event, Token as WatchToken, Watch, WatchError};

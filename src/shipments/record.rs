@@ -152,6 +152,10 @@ pub fn read(stored: &StoredShipment) -> Result<Shipment, BadShipment> {
         .declaration_number
         .parse()
         .map_err(|_| BadShipment("declaration_number"))?;
+    // Revisions count from 1, and databases' numbers end there: one that is higher could not be followed by another.
+    if !(1..=i64::MAX.unsigned_abs()).contains(&stored.revision) {
+        return Err(BadShipment("revision"));
+    }
     let subject = Subject::new(&entry.draw_kind, &entry.draw_subject).ok_or(BadShipment("draw_subject"))?;
     let decided = Decided {
         number,
@@ -203,4 +207,54 @@ pub fn read(stored: &StoredShipment) -> Result<Shipment, BadShipment> {
             },
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_shipment_is_read_as_it_was_unless_its_revision_counts_nothing() {
+        let number = "222520261000000001";
+        let at: Timestamp = "2026-11-23T02:00:00Z".parse().expect("an instant");
+        let decided = Decided {
+            number: number.parse().expect("a number"),
+            request: Bytes::from_static(b"request"),
+            containers: std::iter::once("CSQU3054383".parse().expect("a container")).collect(),
+            office: "2225".parse().expect("an office"),
+            accepted_at: at,
+            decided_at: at,
+            decision_id: Uuid::from_u128(7),
+            first: Drawn {
+                epoch: "2026-11".parse().expect("a month"),
+                subject: Subject::of_numbers(number, "").expect("a subject"),
+                draw: Draw(7),
+            },
+            credit_tier: CreditTier::Regular,
+            valid_at_most: at,
+        };
+        let outlook = Outlook {
+            lane: Lane::Yellow,
+            class: PriorityClass::Normal,
+            rank: 200,
+            valid_until: at,
+            orders: OrderIds::new(),
+        };
+        let mut shipment = Shipment::first(decided, outlook, Version::default());
+        for (revision, counts) in [
+            (0, false),
+            (1, true),
+            (i64::MAX.unsigned_abs(), true),
+            (i64::MAX.unsigned_abs() + 1, false),
+            (u64::MAX, false),
+        ] {
+            shipment.state.revision = revision;
+            let expected = if counts {
+                Ok(shipment.clone())
+            } else {
+                Err(BadShipment("revision"))
+            };
+            assert_eq!(read(&stored(&shipment)), expected, "{revision}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use self::token::Token;
+pub use self::token::Token;
 use super::{
     held::Held,
     memory::Shipments,

@@ -32,7 +32,7 @@ pub use self::{
     commitments::Commitments,
     connection::{NatsSettings, connect},
     reader::Reader,
-    shipments::{ShipmentFeed, Shipments},
+    shipments::{ShipmentFeed, Shipments, value as shipment_value},
     stream::{Appended, Extent, Last, Stream},
 };
 

@@ -74,6 +74,9 @@ mod postgres;
 /// A log that was damaged or tampered with: what `verify` says of it.
 mod damage;
 
+/// What others wrote, its checksums right and its numbers nobody's: each was found by a fuzzer.
+mod forged;
+
 /// Seals, indexes, proofs of single decisions, and what is deleted by age and size.
 mod sealing;
 

@@ -56,7 +56,7 @@ impl<const WIDTH: usize> Table<WIDTH> {
             Err(error) => return Err(error),
         }
         let (entries, crc) = bytes.split_at(entries * WIDTH);
-        let whole = crc == crc32fast::hash(entries).to_le_bytes();
+        let whole = cfg!(fuzzing) || crc == crc32fast::hash(entries).to_le_bytes();
         Ok(whole.then(|| entries.as_chunks().0.to_vec()))
     }
 }

@@ -30,7 +30,7 @@ pub fn read_page_token(filter: &DecisionFilter, token: &str) -> Option<DecisionK
     }
     let token = hex::decode(token).ok()?;
     let (given, place) = token.split_first_chunk::<DIGEST>()?;
-    if *given != digest(filter, place) {
+    if !cfg!(fuzzing) && *given != digest(filter, place) {
         return None;
     }
     let (at, rest) = place.split_first_chunk()?;

@@ -10,14 +10,13 @@ use std::{
 };
 
 use anyhow::Context as _;
-use csv::ByteRecord;
 use foldhash::fast::FixedState;
 use indicatif::ProgressBar;
 
-use super::{lines::NumberedLines, rows::Header, store};
+use super::{EnterpriseFile, store};
 use crate::{
     cli::{Context, author::signed, output},
-    domain::identifier::CustomsCode,
+    domain::{enterprise::Enterprise, identifier::CustomsCode},
     upstream::edit::{self, EditError, Editor, Imported},
 };
 
@@ -45,35 +44,17 @@ impl Import {
         let store = store(context);
         let name = self.file.display().to_string();
         let (input, progress) = open(&self.file).with_context(|| name.clone())?;
-        let lines = NumberedLines::new(progress.wrap_read(input)).with_context(|| name.clone())?;
-        let mut reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .buffer_capacity(256 * 1024)
-            .from_reader(lines);
-
-        let mut record = ByteRecord::new();
-        let there = reader
-            .read_byte_record(&mut record)
-            .with_context(|| name.clone())?;
-        anyhow::ensure!(there, "{name}: is empty, without even a header");
-        let header = Header::read(&record).with_context(|| name.clone())?;
+        let mut file = EnterpriseFile::open(progress.wrap_read(input)).with_context(|| name.clone())?;
 
         let mut editor = signed(Editor::open_or_create(&store)?)?;
         let mut lines = Lines {
-            header: &header,
-            import: editor.import(header.optional_columns())?,
+            import: editor.import(file.optional_columns())?,
             seen: HashSet::default(),
             bad: Vec::new(),
             bad_count: 0,
         };
-        while reader
-            .read_byte_record(&mut record)
-            .with_context(|| name.clone())?
-        {
-            let byte = record.position().map_or(0, csv::Position::byte);
-            let line = reader.get_mut().line_of_record(byte);
-            lines.put(line, &record)?;
+        while let Some((line, enterprise)) = file.next_record().with_context(|| name.clone())? {
+            lines.put(line, enterprise)?;
         }
         for (line, taken) in lines.import.refused()? {
             lines.bad(line, taken.to_string());
@@ -120,8 +101,7 @@ struct BadLine {
     reason: String,
 }
 
-struct Lines<'h, 'e> {
-    header: &'h Header,
+struct Lines<'e> {
     import: edit::Import<'e>,
     /// The customs codes so far, packed: the file may have any size.
     seen: HashSet<u64, FixedState>,
@@ -129,9 +109,9 @@ struct Lines<'h, 'e> {
     bad_count: u64,
 }
 
-impl Lines<'_, '_> {
-    fn put(&mut self, line: u64, record: &ByteRecord) -> Result<(), EditError> {
-        let enterprise = match self.header.enterprise(record) {
+impl Lines<'_> {
+    fn put(&mut self, line: u64, read: Result<Enterprise, String>) -> Result<(), EditError> {
+        let enterprise = match read {
             Ok(enterprise) => enterprise,
             Err(reason) => {
                 self.bad(line, reason);

@@ -6,15 +6,15 @@ use jiff::Timestamp;
 /// Everything up to a count of changes of one life of one replica. To others, and for other keys, it stands for nothing,
 /// and everything is told again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Token {
+pub struct Token {
     /// The life.
-    pub(super) instance: u64,
+    pub instance: u64,
     /// Over the keys, in whatever order.
-    pub(super) keys: u64,
+    pub keys: u64,
     /// The count.
-    pub(super) count: u64,
+    pub count: u64,
     /// When it was given.
-    pub(super) at: Timestamp,
+    pub at: Timestamp,
 }
 
 const VERSION: u8 = 1;
@@ -22,7 +22,7 @@ const BYTES: usize = 1 + 4 * 8;
 
 impl Token {
     /// As it is given.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let mut bytes = [VERSION; BYTES];
         let parts = [
             self.instance.to_be_bytes(),
@@ -35,7 +35,7 @@ impl Token {
     }
 
     /// One that was given; `None` for what none is.
-    pub(super) fn read(text: &str) -> Option<Self> {
+    pub fn read(text: &str) -> Option<Self> {
         let bytes: [u8; BYTES] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
         let (&version, parts) = bytes.split_first()?;
         let (parts, _) = parts.as_chunks::<8>();

@@ -187,7 +187,7 @@ impl<R: Read> Decoder<R> {
                 .and_then(<[u8]>::first_chunk)
                 .map_or(0, |bytes| u32::from_le_bytes(*bytes))
         };
-        if word(13) != crc32fast::hash(&head[..13]) {
+        if !cfg!(fuzzing) && word(13) != crc32fast::hash(&head[..13]) {
             return Err(damaged());
         }
         // From here on the head is as somebody wrote it.
@@ -205,7 +205,7 @@ impl<R: Read> Decoder<R> {
         if self.fill(&mut bytes)? < packed {
             return Err(self.torn(&format!("within block {number}")));
         }
-        if word(9) != crc32fast::hash(&bytes) {
+        if !cfg!(fuzzing) && word(9) != crc32fast::hash(&bytes) {
             return Err(damaged());
         }
         self.blocks += 1;
@@ -226,7 +226,7 @@ impl<R: Read> Decoder<R> {
         if self.fill(&mut hash)? < hash.len() {
             return Err(self.torn("within the hash at its end"));
         }
-        if expected.as_ref() != hash {
+        if !cfg!(fuzzing) && expected.as_ref() != hash {
             return Err(FileError::Hash { bytes });
         }
         if self.fill(&mut [0])? != 0 {

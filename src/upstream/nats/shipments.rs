@@ -8,7 +8,7 @@
 //! ```
 
 mod feed;
-mod value;
+pub mod value;
 
 pub use self::feed::ShipmentFeed;
 

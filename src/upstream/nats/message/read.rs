@@ -28,7 +28,7 @@ impl Message {
         let &[version, flags, s0, s1, s2, s3, l0, l1, l2, l3] = header else {
             return Err(BadMessage::Damaged);
         };
-        if u32::from_le_bytes([s0, s1, s2, s3]) != sum(bytes) {
+        if !cfg!(fuzzing) && u32::from_le_bytes([s0, s1, s2, s3]) != sum(bytes) {
             return Err(BadMessage::Damaged);
         }
         if !matches!(version, VERSION | WITH_AUTHORS) || flags & !LZ4 != 0 {

@@ -16,7 +16,7 @@ use super::super::super::shipments::{StoredShipment, instant, nanoseconds};
 const FORM: u8 = 1;
 
 /// Writes the value; `None` where there are more containers, or longer numbers, than may be.
-pub(super) fn encode(shipment: &StoredShipment) -> Option<Bytes> {
+pub fn encode(shipment: &StoredShipment) -> Option<Bytes> {
     let containers = &shipment.container_numbers;
     let mut value = BytesMut::with_capacity(18 + 12 * containers.len() + shipment.entry.len());
     value.put_u8(FORM);
@@ -32,7 +32,7 @@ pub(super) fn encode(shipment: &StoredShipment) -> Option<Bytes> {
 }
 
 /// Reads the value; `None` where it is not one of ours.
-pub(super) fn decode(declaration_number: &str, mut value: Bytes) -> Option<StoredShipment> {
+pub fn decode(declaration_number: &str, mut value: Bytes) -> Option<StoredShipment> {
     if value.try_get_u8().ok()? != FORM {
         return None;
     }
