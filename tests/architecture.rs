@@ -32,7 +32,7 @@ struct Rule {
     pure: bool,
 }
 
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 15] = [
     Rule {
         folder: "domain",
         own: &[],
@@ -89,6 +89,26 @@ const RULES: [Rule; 14] = [
         own: &[],
         crates: &[],
         pure: true,
+    },
+    Rule {
+        folder: "trust",
+        own: &["access", "metrics"],
+        crates: &[
+            "arc_swap",
+            "hex",
+            "jiff",
+            "rand",
+            "ring",
+            "rustix",
+            "rustls",
+            "rustls_native_certs",
+            "thiserror",
+            "tokio",
+            "tokio_rustls",
+            "tracing",
+            "x509_cert",
+        ],
+        pure: false,
     },
     Rule {
         folder: "upstream",
@@ -152,6 +172,8 @@ const RULES: [Rule; 14] = [
             "upstream::commitments::StoredCommitment",
             // Where the log is shipped to.
             "upstream::archive",
+            // How the mode of a secret's file is judged.
+            "trust::secret_file",
         ],
         crates: &[
             "arc_swap",
@@ -260,6 +282,7 @@ const RULES: [Rule; 14] = [
         folder: "web",
         own: &[
             "access",
+            "trust",
             "domain",
             "metrics",
             "policy",
@@ -294,6 +317,7 @@ const RULES: [Rule; 14] = [
         folder: "app",
         own: &[
             "access",
+            "trust",
             "domain",
             "metrics",
             "policy",
@@ -313,6 +337,7 @@ const RULES: [Rule; 14] = [
         folder: "cli",
         own: &[
             "access",
+            "trust",
             "domain",
             "metrics",
             "policy",

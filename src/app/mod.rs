@@ -1,7 +1,7 @@
 //! Wiring: the only place that constructs the parts, and that supervises them.
 //!
 //! ```text
-//! main thread: signals, acceptor, HTTP, health, policy reload     grpc-N threads: connections and decisions
+//! main thread: signals, acceptor, HTTP, health, policy and TLS reload     grpc-N threads: connections and decisions
 //! json thread: decisions and simulations that come as JSON
 //! upstream thread: the registry's only writer
 //! ```
@@ -21,6 +21,7 @@ mod shipments;
 mod shipping;
 mod signals;
 pub mod telemetry;
+pub mod tls;
 pub mod traces;
 pub mod version;
 
@@ -70,6 +71,7 @@ use crate::{
         priority::PriorityRpc,
         registry::RegistryRpc,
     },
+    trust::ServerTrust,
     upstream::{commitments::Commitments, source::Source, status::FeedStatus},
     web::{self, Gateway, Web, console::Console},
     wire::pb::audit_record::Entry,
@@ -79,6 +81,7 @@ use crate::{
 #[derive(Debug)]
 pub struct App {
     server: Server,
+    tls: Option<Arc<ServerTrust>>,
     proof: Proof,
     shipping: Shipping,
     terminals: Terminals,
@@ -110,6 +113,7 @@ impl App {
         let freshness = freshness_limits(settings);
         let registry = Arc::new(Registry::default());
         let metrics = Arc::new(Metrics::default());
+        let tls = tls::server(settings, &metrics)?;
         let status = Arc::new(FeedStatus::new(kind));
         let draws = DrawKeys::from_hex(master_secret).context("draw.master_secret")?;
         let facilitation = Arc::new(Facilitation::new(Arc::clone(&registry), book, freshness, draws));
@@ -165,7 +169,8 @@ impl App {
         };
         let console = Arc::new(services.console(&health, replica_name(settings, &proof)));
         let (gateway, json) = services.gateway(&mut proof, &health);
-        let server = services.bind(settings, &mut proof, &stops.calls.subscribe())?;
+        let acceptor = tls.as_ref().map(ServerTrust::grpc);
+        let server = services.bind(settings, acceptor.as_ref(), &mut proof, &stops.calls.subscribe())?;
         let reloader = reloader(settings, &facilitation, files, proof.log.clone());
         let policies_in_force = Arc::clone(&facilitation);
         let policy_digest = move || policies::digest_in_force(&policies_in_force.policies());
@@ -182,6 +187,7 @@ impl App {
         .accepting_drift(accept_drift);
         Ok(Self {
             server,
+            tls,
             proof,
             shipping,
             terminals,
@@ -217,6 +223,7 @@ impl App {
     pub async fn run_until(self, mut stop: impl AsyncFnMut()) -> anyhow::Result<Stopped> {
         let Self {
             server,
+            tls,
             proof,
             shipping,
             terminals,
@@ -235,7 +242,7 @@ impl App {
             bounds,
             traces,
         } = self;
-        info!(grpc = %server.local_address()?, http = %http.local_addr()?, "listening");
+        info!(grpc = %server.local_address()?, http = %http.local_addr()?, tls = tls.is_some(), "listening");
         let mut parts = Parts::new(stops.rest.subscribe());
         let (listener, stop_http) = (tokio::net::TcpListener::from_std(http)?, stops.calls.subscribe());
         let (cut, deadline) = (Arc::new(AtomicUsize::new(0)), bounds.deadline.get());
@@ -245,8 +252,10 @@ impl App {
             rates,
             gateway: Arc::new(gateway),
             console: Arc::clone(&console),
+            tls: tls.clone(),
         };
-        let http = web::server::run(listener, web, stop_http, deadline);
+        let acceptor = tls.as_ref().map(ServerTrust::http);
+        let http = web::server::run(listener, web, acceptor, stop_http, deadline);
         parts.add_calls("http", &cut, http);
         parts.add_endless("history", {
             let (history, metrics) = (Arc::clone(&console.history), Arc::clone(&metrics));
@@ -256,6 +265,9 @@ impl App {
             let (health, stop) = (Arc::clone(&health), parts.stop());
             async move { health.run(reporter, stop).await }
         });
+        if let Some(tls) = tls {
+            parts.add_endless("tls", tls.run(parts.stop()));
+        }
         if let Some(reloader) = reloader {
             parts.add_endless("policies", reloader.run(parts.stop()));
         }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::settings::Settings;
-use crate::audit::signing::open_to_others;
+use crate::trust::secret_file::open_to_others;
 
 /// The file in the data folder that holds a secret made by `--generate-secret`.
 const FILE: &str = "draw.secret";

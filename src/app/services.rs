@@ -30,6 +30,7 @@ use crate::{
         },
         spans::Spans,
     },
+    trust::Acceptor,
     web::{
         Gateway, Worker,
         console::{Console, history::History},
@@ -92,6 +93,7 @@ impl Services {
     pub(super) fn bind(
         self,
         settings: &Settings,
+        tls: Option<&Acceptor>,
         proof: &mut Proof,
         drain: &watch::Receiver<bool>,
     ) -> anyhow::Result<Server> {
@@ -143,7 +145,7 @@ impl Services {
                 peer,
             };
             WorkerService {
-                service: Box::new(service),
+                service: Arc::new(service),
                 beside: Box::pin(beside.run()),
             }
         };
@@ -155,6 +157,7 @@ impl Services {
             settings.server.grpc_addr,
             workers,
             ConnectionLimits::from(settings),
+            tls,
             worker,
             drain,
         )?;

@@ -11,12 +11,14 @@ mod policy;
 mod shipments;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use calls::{CODES, Calls, Shed};
 pub use classic::PROMETHEUS_TEXT;
 pub use decisions::RateReading;
 pub use histogram::{Distribution, Histogram};
 pub use policy::{PolicyInForce, PolicyReading};
+pub use tls::{TlsHandshake, TlsReading};
 
 use std::{
     fmt,
@@ -99,6 +101,8 @@ pub struct Metrics {
     pub audit: audit::Audit,
     /// Of shipments.
     pub shipments: shipments::Shipments,
+    /// Of TLS.
+    pub tls: tls::Tls,
 }
 
 /// The state of the registry at one instant.
@@ -216,6 +220,7 @@ impl Default for Metrics {
             ),
             audit: audit::Audit::new(&mut registry),
             shipments: shipments::Shipments::new(&mut registry),
+            tls: tls::Tls::new(&mut registry),
             registry: Mutex::new(registry),
         }
         .begun()

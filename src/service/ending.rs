@@ -17,6 +17,8 @@ pub enum Why {
     Aged,
     /// The replica stops.
     Draining,
+    /// The client's certificate is trusted no longer.
+    Untrusted,
 }
 
 impl From<Why> for Refusal {
@@ -24,6 +26,7 @@ impl From<Why> for Refusal {
         match why {
             Why::Aged => Self::ConnectionAge,
             Why::Draining => Self::Draining,
+            Why::Untrusted => Self::Untrusted,
         }
     }
 }

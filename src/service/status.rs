@@ -53,6 +53,8 @@ pub enum Refusal {
     Draining,
     /// A stream ends because its connection does, by its age.
     ConnectionAge,
+    /// A stream ends because the client certificate of its connection is trusted no longer.
+    Untrusted,
     /// A fault of the server, of which nothing is told.
     Internal,
 }
@@ -79,6 +81,7 @@ impl Refusal {
             | Self::TooOld
             | Self::Draining
             | Self::ConnectionAge
+            | Self::Untrusted
             | Self::Internal => None,
         }
     }
@@ -98,6 +101,7 @@ impl Refusal {
             | Self::HistoryUnread
             | Self::Draining
             | Self::ConnectionAge => Code::Unavailable,
+            Self::Untrusted => Code::Unauthenticated,
             Self::Internal => Code::Internal,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::TooOld => Code::OutOfRange,
@@ -130,6 +134,7 @@ impl Refusal {
             Self::TooSlow => "the reader is too slow: resume with the last token".to_owned(),
             Self::Draining => "the server is stopping: go on with another".to_owned(),
             Self::ConnectionAge => "the connection has reached its age: go on with another".to_owned(),
+            Self::Untrusted => "the client certificate is trusted no longer".to_owned(),
             Self::Internal => "internal error".to_owned(),
         }
     }

@@ -29,7 +29,7 @@ use self::{
     response::{Answer, text},
     scrape::scrape,
 };
-use crate::{audit::rates::RateTable, metrics::Metrics, service::health::Health};
+use crate::{audit::rates::RateTable, metrics::Metrics, service::health::Health, trust::ServerTrust};
 
 /// What the HTTP side answers from; a clone a connection.
 #[derive(Debug, Clone)]
@@ -44,6 +44,8 @@ pub struct Web {
     pub gateway: Arc<Gateway>,
     /// The page for people.
     pub console: Arc<Console>,
+    /// TLS, for figures.
+    pub tls: Option<Arc<ServerTrust>>,
 }
 
 impl server::Site for Web {

@@ -15,7 +15,10 @@ use super::{
     scrape,
     server::Site,
 };
-use crate::metrics::{Metrics, RegistryReading};
+use crate::{
+    metrics::{Metrics, RegistryReading},
+    trust::ServerTrust,
+};
 
 /// What a relay tells over HTTP.
 #[derive(Clone)]
@@ -26,6 +29,8 @@ pub struct RelaySite {
     pub reading: Arc<dyn Fn() -> RegistryReading + Send + Sync>,
     /// Figures.
     pub metrics: Arc<Metrics>,
+    /// TLS, for figures.
+    pub tls: Option<Arc<ServerTrust>>,
 }
 
 impl fmt::Debug for RelaySite {
@@ -49,6 +54,9 @@ impl Site for RelaySite {
             "/startupz" => probe(reading.state != "loading", "starting: the store is not read yet"),
             "/metrics" => {
                 self.metrics.read_registry(&reading);
+                if let Some(tls) = &self.tls {
+                    tls.read();
+                }
                 scrape::written(&self.metrics, request.headers())
             }
             _ => text(

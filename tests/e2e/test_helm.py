@@ -32,6 +32,9 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 # What the chart decides about, so that values cannot.
 CHARTS_OWN = {
     "server.grpc_addr", "server.http_addr", "server.data_dir", "server.workers", "server.allow_anonymous_remote",
+    "server.allow_plaintext_remote", "tls.certificate_file", "tls.key_file", "tls.client_ca_file", "tls.client_certificates",
+    "tls.client_crl_file", "client.address", "client.tls_ca_file", "client.tls_certificate_file", "client.tls_key_file",
+    "client.tls_name",
     "upstream.url", "upstream.tls_ca_file", "upstream.tls_certificate_file", "upstream.tls_key_file",
     "upstream.credentials_file", "policy.directory", "draw.master_secret_file", "draw.master_secret", "audit.directory",
     "audit.replica", "audit.signing_key_file",
@@ -202,6 +205,10 @@ def test_every_command_of_a_pod_is_one_of_the_programs(name, accept):
     ({"podLabels": {"a": 1}}, ["/podLabels/a", "string"]),
     ({"image.digest": "sha256:1234"}, ["/image/digest", "pattern"]),
     ({"anonymous": False}, ["anonymous", "authenticated"]),
+    ({"tls.clientCertificates": "always"}, ["/tls/clientCertificates", "'none', 'optional', 'required'"]),
+    ({"tls.clientCertificates": "required"}, ["/tls/secret", "minLength"]),
+    ({"tls.key": "-----BEGIN PRIVATE KEY-----"}, ["/tls", "'key'"]),
+    ({"config.tls.key_file": "/tls.key"}, ["/config/tls", "'key_file'"]),
 ])
 def test_a_wrong_value_is_refused_by_its_name(change, words):
     given = values("postgres", autoscaling__enabled=False)
@@ -335,14 +342,17 @@ def test_names_that_objects_ask_one_another_by_are_there():
         assert service["spec"]["clusterIP"] == "None" and service["spec"]["publishNotReadyAddresses"] is True
         assert {name: port["targetPort"] for name, port in ports.items()} == {name: name for name in listening}
         server = tomllib.loads(configuration(objects))["server"]
+        scheme = {"scheme": "HTTPS"} if name == "tls" else {}
+        assert ports["grpc"]["appProtocol"] == ("https" if scheme else "kubernetes.io/h2c")
         assert server["grpc_addr"].endswith(f":{listening['grpc']}")
         assert server["http_addr"].endswith(f":{listening['http']}")
         for probe, path in (("startup", "/startupz"), ("liveness", "/livez"), ("readiness", "/readyz")):
-            assert container[f"{probe}Probe"]["httpGet"] == {"path": path, "port": "http"}
+            assert container[f"{probe}Probe"]["httpGet"] == {"path": path, "port": "http"} | scheme
         for rule in of_kind(objects, "NetworkPolicy", "replica")["spec"]["ingress"]:
             assert {port["port"] for port in rule["ports"]} <= listening.keys() and rule["from"]
         test = of_kind(objects, "Pod")["spec"]["containers"][0]
-        assert test["args"][-1] == f"{service['metadata']['name']}:{ports['http']['port']}"
+        assert test["args"][-1].removeprefix("https://") == f"{service['metadata']['name']}:{ports['http']['port']}"
+        assert test["args"][-1].startswith("https://") == bool(scheme)
         for each in objects:
             if each["kind"] == "HorizontalPodAutoscaler":
                 assert each["spec"]["scaleTargetRef"]["name"] == replica["metadata"]["name"]
