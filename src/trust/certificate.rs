@@ -50,12 +50,17 @@ impl Facts {
     pub fn not_good_at(&self, now: Duration) -> Option<NotGood> {
         if now < self.not_before {
             Some(NotGood::Before(self.not_before))
-        } else if now > self.not_after {
+        } else if has_ended(self.not_after, now) {
             Some(NotGood::After(self.not_after))
         } else {
             None
         }
     }
+}
+
+/// Whether a certificate is good no longer that ends then, both since the Unix epoch. Its last second is still good.
+pub(super) fn has_ended(end: Duration, now: Duration) -> bool {
+    now.as_secs() > end.as_secs()
 }
 
 fn uri(name: GeneralName) -> Option<String> {
@@ -137,7 +142,7 @@ mod tests {
 
         let second = Duration::from_secs(1);
         assert_eq!(facts.not_good_at(facts.not_before), None);
-        assert_eq!(facts.not_good_at(facts.not_after), None);
+        assert_eq!(facts.not_good_at(facts.not_after + second / 2), None);
         let early = facts.not_good_at(facts.not_before - second);
         assert_eq!(early, Some(NotGood::Before(facts.not_before)));
         let late = facts.not_good_at(facts.not_after + second);

@@ -9,9 +9,11 @@ use tracing::debug;
 
 use super::{
     ServerTrust,
-    certificate::{Facts, now},
+    certificate::{Facts, has_ended, now},
 };
 
+/// Of a certificate: it is good through its last one.
+const SECOND: Duration = Duration::from_secs(1);
 /// The wall clock may be set: it is looked at this often.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
@@ -70,7 +72,7 @@ impl Trusted {
             let now = now();
             let by = (
                 *generations.borrow_and_update(),
-                ends.iter().filter(|end| **end < now).count(),
+                ends.iter().filter(|end| has_ended(**end, now)).count(),
             );
             if by != trusted_by {
                 if !trust.vouches_for(&chain) {
@@ -92,11 +94,13 @@ impl Trusted {
     }
 }
 
-/// Until the next of these ends, and a little more, or until the clock is to be looked at again.
+/// Until the next of these has ended, or until the clock is to be looked at again.
 fn until_next(ends: &[Duration], now: Duration) -> Duration {
-    let left = ends.iter().filter_map(|end| end.checked_sub(now)).min();
-    left.map_or(LONGEST_WAIT, |left| left + Duration::from_millis(10))
-        .min(LONGEST_WAIT)
+    let left = ends
+        .iter()
+        .filter_map(|end| (Duration::from_secs(end.as_secs()) + SECOND).checked_sub(now))
+        .filter(|left| !left.is_zero());
+    left.min().map_or(LONGEST_WAIT, |left| left.min(LONGEST_WAIT))
 }
 
 #[cfg(test)]
@@ -104,14 +108,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_look_is_due_when_the_next_certificate_ends_and_now_and_then() {
-        let seconds = Duration::from_secs;
-        let millisecond = Duration::from_millis(10);
-        let ends = [seconds(100), seconds(200), seconds(10_000)];
-        assert_eq!(until_next(&ends, seconds(0)), seconds(100) + millisecond);
-        assert_eq!(until_next(&ends, seconds(100)), millisecond);
-        assert_eq!(until_next(&ends, seconds(101)), seconds(99) + millisecond);
-        assert_eq!(until_next(&ends, seconds(201)), LONGEST_WAIT);
-        assert_eq!(until_next(&ends, seconds(10_001)), LONGEST_WAIT);
+    fn a_look_is_due_when_the_next_certificate_has_ended_and_now_and_then() {
+        let seconds = Duration::from_secs_f64;
+        let ends = [seconds(100.0), seconds(200.0), seconds(10_000.0)];
+        for (now, wait) in [
+            (0.0, 101.0),
+            (100.0, 1.0),
+            (100.75, 0.25),
+            (101.0, 100.0),
+            (200.5, 0.5),
+            (201.0, LONGEST_WAIT.as_secs_f64()),
+            (10_001.0, LONGEST_WAIT.as_secs_f64()),
+        ] {
+            assert_eq!(until_next(&ends, seconds(now)), seconds(wait), "at {now}");
+            // What is waited for has come then.
+            let then = seconds(now + wait);
+            let ended = |now| ends.iter().filter(|end| has_ended(**end, now)).count();
+            assert!(wait > 250.0 || ended(then) > ended(seconds(now)), "at {now}");
+        }
     }
 }

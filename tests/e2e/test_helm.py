@@ -7,7 +7,9 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
+import ssl
 import subprocess
 import tomllib
 import urllib.error
@@ -18,6 +20,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from certificates import Authority
 from chart import (CHART, CI, MONITORING, NOBODY, Pod, Refused, configuration, dotted, merged, of_kind, pod_templates,
                    render, texts, values)
 from harness import REPO, SECRET, Server, eventually, free_ports
@@ -113,6 +116,10 @@ def test_every_object_of_the_prometheus_operator_is_what_it_takes():
     monitor, rules = sorted(objects, key=lambda each: each["kind"], reverse=True)
     assert (monitor["kind"], rules["kind"]) == ("ServiceMonitor", "PrometheusRule")
     assert operator_says(objects) == ""
+    over_tls = [each for each in render(values("tls")) if each["apiVersion"] == MONITORING]
+    assert operator_says(over_tls) == "" and over_tls[0]["spec"]["endpoints"] == [{
+        "port": "http", "path": "/metrics", "interval": "15s", "scheme": "https", "tlsConfig": {
+            "serverName": "demo-greenlane.prod.svc", "ca": {"secret": {"name": "greenlane-tls", "key": "ca.crt"}}}}]
     assert rules["spec"] == yaml.safe_load((CHART / "files/alerts.yaml").read_text())
     for path, value, complaint in (("spec.selectorr", {}, "selectorr"), ("spec.endpoints", [{"port": 1}], "port"),
                                    ("spec.endpoints", [{"interval": "15q"}], "interval"), ("spec.selector", None, "selector")):
@@ -362,6 +369,21 @@ def test_names_that_objects_ask_one_another_by_are_there():
         assert mounted == claimed | {volume["name"] for volume in replica["spec"]["template"]["spec"]["volumes"]}
 
 
+def test_relays_are_probed_over_tls_with_the_same_certificate():
+    objects = render(values("nats", tls__secret="pair", tls__caKey=""))
+    relay = of_kind(objects, "Deployment")["spec"]["template"]["spec"]
+    container, = relay["containers"]
+    for probe_ in ("startup", "liveness", "readiness"):
+        assert container[f"{probe_}Probe"]["httpGet"]["scheme"] == "HTTPS"
+    sources = next(volume for volume in relay["volumes"] if volume["name"] == "configuration")["projected"]["sources"]
+    paths = [item["path"] for source in sources if source.get("secret", {}).get("name") == "pair"
+             for item in source["secret"]["items"]]
+    assert paths == ["tls/tls.crt", "tls/tls.key"]
+    said = tomllib.loads(configuration(objects))
+    assert [said["tls"][key].removeprefix("/etc/greenlane/") for key in ("certificate_file", "key_file")] == paths
+    assert said["server"]["allow_plaintext_remote"] is False
+
+
 @pytest.mark.parametrize("first, second", [
     ("greenlane", "greenlane-relay"), ("a", "b"), ("greenlane", "greenlane-config"), ("greenlane-replica", "greenlane"),
     ("customs-of-a-port-with-a-very-long-name-north", "customs-of-a-port-with-a-very-long-name-south"),
@@ -456,9 +478,11 @@ def started(tmp_path, objects, url: str = "") -> tuple[Pod, str]:
     return pod, f"127.0.0.1:{http_port}"
 
 
-def probe(address: str, path: str) -> int:
+def probe(address: str, path: str, authority: Authority | None = None) -> int:
+    """The status; over TLS where there is an authority by which it is trusted."""
+    scheme, context = ("https", ssl.create_default_context(cadata=authority.pem.decode())) if authority else ("http", None)
     try:
-        return urllib.request.urlopen(f"http://{address}{path}", timeout=5).status
+        return urllib.request.urlopen(f"{scheme}://{address}{path}", timeout=5, context=context).status
     except urllib.error.HTTPError as error:
         return error.code
     except OSError:
@@ -534,6 +558,51 @@ def test_the_nats_pods_feed_and_follow_it(tmp_path):
                 assert probe(http, "/readyz") == 200
                 stopped(pod)
             stopped(relay)
+
+
+@as_root
+def test_the_pod_with_tls_is_probed_asked_and_given_another_certificate_over_tls(tmp_path):
+    over = {"config__drain__propagation": "50ms", "config__tls__reload_interval": "100ms", "tls__clientCertificates": "optional"}
+    objects = render(values("tls", **over))
+    authority, clients = Authority("Servers"), Authority("Clients")
+    name = tomllib.loads(configuration(objects))["client"]["tls_name"]
+    own, other = authority.issue(name), authority.issue(name)
+    grpc_port, http_port = free_ports(2)
+    secrets, config_maps = cluster(tmp_path, objects)
+    secrets |= {"greenlane-clients": {"ca.crt": clients.pem.decode(), "crl.pem": clients.revoke().decode()},
+                "greenlane-tls": {"tls.crt": own.certificate.decode(), "tls.key": own.key.decode(), "ca.crt": authority.pem.decode()}}
+    address = f"127.0.0.1:{http_port}"
+    ports = {"GREENLANE_SERVER__GRPC_ADDR": f"127.0.0.1:{grpc_port}", "GREENLANE_SERVER__HTTP_ADDR": address}
+    spec = of_kind(objects, "StatefulSet")["spec"]["template"]["spec"]
+    pod = Pod(tmp_path, spec, secrets, config_maps, BINARY, ports)
+    test = of_kind(objects, "Pod")["spec"]
+    test["containers"][0]["args"][-1] = f"https://{address}"
+    tested = Pod(tmp_path / "test", test, secrets, {}, BINARY)
+    with pod:
+        eventually(lambda: probe(address, "/livez", authority) == 200, 20, f"alive\n{pod.log.read_text()}")
+        assert pod.run("healthcheck", "--live").returncode == 0 and pod.run("healthcheck").returncode == 1
+        assert tested.run().returncode == 1
+        line = "customs_code,social_credit_code,name,credit_tier,tier_effective_from,tier_valid_until,suspended\n"
+        assert pod.run("enterprise", "import", "-", input=line + "1100000001,,Acme,REGULAR,2020-01-01,,0\n").returncode == 0
+        eventually(lambda: pod.run("healthcheck").returncode == 0, 20, "ready")
+        done = tested.run()
+        assert done.returncode == 0, done.stderr
+        status = pod.run("status")
+        assert "LIVE" in status.stdout, status.stderr
+        assert probe(address, "/livez") == 0, "plaintext"
+        # As a kubelet swaps a Secret.
+        configuration_files = pod.root / "etc/greenlane"
+        held = configuration_files / "..2026_11_25"
+        shutil.copytree(configuration_files / "..data", held, symlinks=True)
+        for file, content in (("tls.crt", other.certificate), ("tls.key", other.key)):
+            (held / "tls" / file).write_bytes(content)
+        for file in (held, *held.rglob("*")):
+            os.chown(file, 0, NOBODY)
+        (configuration_files / "..next").symlink_to(held.name)
+        (configuration_files / "..next").rename(configuration_files / "..data")
+        eventually(lambda: other.serial in pod.log.read_text(), 20, f"the new certificate\n{pod.log.read_text()}")
+        assert probe(address, "/readyz", authority) == 200
+        stopped(pod)
 
 
 @as_root

@@ -139,7 +139,8 @@ async fn a_client_is_known_by_the_uris_of_its_certificate_and_without_one_it_is_
     // A probe has none, and need not say what it speaks.
     let (established, _) = scene.shake(&http, &scene.configuration(None, &[])).await;
     assert!(established.unwrap().certificate.is_none());
-    let stranger = client(&Authority::new("one"), "stranger", None);
+    let other = Authority::new("one");
+    let stranger = client(&other, "stranger", None);
     for acceptor in [&grpc, &http] {
         let config = scene.configuration(Some(&stranger), &[]);
         assert!(scene.shake(acceptor, &config).await.0.is_none());

@@ -125,7 +125,7 @@ impl Setting for AuditFailure {
 }
 
 impl Setting for ClientCertificates {
-    const FORM: Form = Form::Choice(&["optional", "required"]);
+    const FORM: Form = Form::Choice(&["required", "optional"]);
 
     fn shown(&self) -> String {
         let name = match self {
