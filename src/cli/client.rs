@@ -1,6 +1,6 @@
 //! A client of a running server: the one that the configuration names, over TLS where it says so.
 
-use std::{error::Error as _, fmt::Write as _, time::Duration};
+use std::{error::Error as _, time::Duration};
 
 use anyhow::{Context as _, anyhow, ensure};
 use tonic::{
@@ -77,10 +77,9 @@ pub(super) fn refusal(status: &Status) -> anyhow::Error {
     let mut text = format!("{:?}: {}", status.code(), status.message());
     if let Some(lost) = status.source() {
         // With TLS 1.3 a client hears only then that its certificate is not taken.
-        let _ = write!(
-            text,
+        text.push_str(&format!(
             " (the connection was lost: {lost}; a server that asks for certificates ends it so: --tls-cert)"
-        );
+        ));
     }
     if let Some(bad_request) = status.get_details_bad_request() {
         for violation in bad_request.field_violations {

@@ -143,7 +143,7 @@ mod tests {
         let second = Duration::from_secs(1);
         assert_eq!(facts.not_good_at(facts.not_before), None);
         assert_eq!(facts.not_good_at(facts.not_after + second / 2), None);
-        let early = facts.not_good_at(facts.not_before - second);
+        let early = facts.not_good_at(facts.not_before.saturating_sub(second));
         assert_eq!(early, Some(NotGood::Before(facts.not_before)));
         let late = facts.not_good_at(facts.not_after + second);
         assert_eq!(late, Some(NotGood::After(facts.not_after)));

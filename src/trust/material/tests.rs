@@ -35,7 +35,7 @@ fn a_pair_is_taken_from_its_first_moment_to_its_last_and_no_further() {
     for good in [facts.not_before, facts.not_after] {
         assert_eq!(made(&served, good).unwrap().served, facts);
     }
-    let early = refused(&served, facts.not_before - second);
+    let early = refused(&served, facts.not_before.saturating_sub(second));
     assert!(
         early.starts_with("tls.certificate_file /") && early.contains("is not good before 2"),
         "{early}"
