@@ -10,6 +10,7 @@ use rustls::{
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
+use zeroize::Zeroizing;
 
 use super::{
     files::{Kept, NamedFile, TrustError},
@@ -32,7 +33,7 @@ pub struct ClientPair {
     /// The certificate, and those between it and an authority.
     pub certificate: Vec<u8>,
     /// The private key.
-    pub key: Vec<u8>,
+    pub key: Zeroizing<Vec<u8>>,
 }
 
 impl std::fmt::Debug for ClientPair {
@@ -68,7 +69,7 @@ impl ClientFiles {
         };
         let pair = ClientPair {
             certificate: self.certificate.read(Kept::Unaltered)?,
-            key: file.read(Kept::Secret)?,
+            key: Zeroizing::new(file.read(Kept::Secret)?),
         };
         let chain = self.certificate.certificates(&pair.certificate)?;
         let key = file.private_key(&pair.key)?;

@@ -11,6 +11,7 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
+use zeroize::Zeroizing;
 
 use super::{
     certificate::{Facts, NotGood, next_update},
@@ -43,7 +44,7 @@ pub enum WantedOfClients {
 #[derive(PartialEq, Eq)]
 pub(super) struct Contents {
     certificate: Vec<u8>,
-    key: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
     client_ca: Vec<u8>,
     client_crl: Vec<u8>,
 }
@@ -103,7 +104,7 @@ impl ServerFiles {
     fn read_once(&self) -> Result<Contents, TrustError> {
         Ok(Contents {
             certificate: self.certificate.read(Kept::Unaltered)?,
-            key: self.key.read(Kept::Secret)?,
+            key: Zeroizing::new(self.key.read(Kept::Secret)?),
             client_ca: self.client_ca.read(Kept::Unaltered)?,
             client_crl: self.client_crl.read(Kept::Unaltered)?,
         })

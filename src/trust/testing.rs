@@ -95,8 +95,12 @@ impl Authority {
     }
 
     pub(crate) fn issue(&self, name: &str, made: &Made) -> Issued {
-        let Made { names, usage, days } = made;
-        let names = names.map_or_else(String::new, |names| format!(" -addext subjectAltName={names}"));
+        let Made {
+            names: alternative,
+            usage,
+            days,
+        } = made;
+        let names = alternative.map_or_else(String::new, |names| format!(" -addext subjectAltName={names}"));
         let make = format!(
             "req -x509 -CA ca.pem -CAkey ca.key {NEW_KEY} -keyout {name}.key -out {name}.pem -subj /CN={name} -days {days} \
              -addext basicConstraints=critical,CA:FALSE -addext extendedKeyUsage={usage}{names}"

@@ -223,7 +223,9 @@ async fn a_new_pair_is_shown_to_who_comes_and_a_bad_one_to_nobody() {
         "told once"
     );
     let ends = Facts::read(&second.der()).unwrap().not_after;
-    let left: f64 = reading("greenlane_tls_certificate_expiry_seconds").parse().unwrap();
+    let left: f64 = reading("greenlane_tls_certificate_expiry_seconds")
+        .parse()
+        .unwrap();
     let expected = ends.as_secs_f64() - now().as_secs_f64();
     assert!((left - expected).abs() < 5.0, "{left}");
 
