@@ -72,10 +72,15 @@ fn tls_config(client: &ClientSettings) -> anyhow::Result<ClientTlsConfig> {
     Ok(config)
 }
 
+/// What the transport says at the bottom of it, where the status was not sent by the server.
+fn root_cause(status: &Status) -> Option<&dyn std::error::Error> {
+    std::iter::successors(status.source(), |cause| cause.source()).last()
+}
+
 /// A refusal in words: the code, the message, and each field that breaks a rule.
 pub(super) fn refusal(status: &Status) -> anyhow::Error {
     let mut text = format!("{:?}: {}", status.code(), status.message());
-    if let Some(lost) = status.source() {
+    if let Some(lost) = root_cause(status) {
         // With TLS 1.3 a client hears only then that its certificate is not taken.
         text.push_str(&format!(
             " (the connection was lost: {lost}; a server that asks for certificates ends it so: --tls-cert)"

@@ -3,6 +3,7 @@ pods run as a kubelet would run them. No cluster is here, so that nothing is ins
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import pathlib
@@ -485,7 +486,7 @@ def probe(address: str, path: str, authority: Authority | None = None) -> int:
         return urllib.request.urlopen(f"{scheme}://{address}{path}", timeout=5, context=context).status
     except urllib.error.HTTPError as error:
         return error.code
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return 0
 
 
