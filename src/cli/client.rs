@@ -73,7 +73,7 @@ fn tls_config(client: &ClientSettings) -> anyhow::Result<ClientTlsConfig> {
 }
 
 /// What the transport says at the bottom of it, where the status was not sent by the server.
-fn root_cause(status: &Status) -> Option<&dyn std::error::Error> {
+fn root_cause(status: &Status) -> Option<&(dyn std::error::Error + 'static)> {
     std::iter::successors(status.source(), |cause| cause.source()).last()
 }
 
