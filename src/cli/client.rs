@@ -74,7 +74,11 @@ fn tls_config(client: &ClientSettings) -> anyhow::Result<ClientTlsConfig> {
 
 /// What the transport says at the bottom of it, where the status was not sent by the server.
 fn root_cause(status: &Status) -> Option<&(dyn std::error::Error + 'static)> {
-    std::iter::successors(status.source(), |cause| cause.source()).last()
+    let mut cause = status.source()?;
+    while let Some(below) = cause.source() {
+        cause = below;
+    }
+    Some(cause)
 }
 
 /// A refusal in words: the code, the message, and each field that breaks a rule.

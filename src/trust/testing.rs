@@ -101,11 +101,11 @@ impl Authority {
             days,
         } = made;
         let names = alternative.map_or_else(String::new, |names| format!(" -addext subjectAltName={names}"));
-        let make = format!(
+        let arguments = format!(
             "req -x509 -CA ca.pem -CAkey ca.key {NEW_KEY} -keyout {name}.key -out {name}.pem -subj /CN={name} -days {days} \
              -addext basicConstraints=critical,CA:FALSE -addext extendedKeyUsage={usage}{names}"
         );
-        openssl(self.folder(), &make);
+        openssl(self.folder(), &arguments);
         let at = |suffix: &str| self.folder().join(format!("{name}.{suffix}"));
         Issued {
             certificate: at("pem"),
