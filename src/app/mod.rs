@@ -170,8 +170,7 @@ impl App {
         };
         let console = Arc::new(services.console(&health, replica_name(settings, &proof)));
         let (gateway, json) = services.gateway(&mut proof, &health);
-        let acceptor = tls.as_ref().map(ServerTrust::grpc);
-        let server = services.bind(settings, acceptor.as_ref(), &mut proof, &stops.calls.subscribe())?;
+        let server = services.bind(settings, tls.as_ref(), &mut proof, &stops.calls.subscribe())?;
         let reloader = reloader(settings, &facilitation, files, proof.log.clone());
         let policies_in_force = Arc::clone(&facilitation);
         let policy_digest = move || policies::digest_in_force(&policies_in_force.policies());

@@ -30,7 +30,7 @@ use crate::{
         },
         spans::Spans,
     },
-    trust::Acceptor,
+    trust::ServerTrust,
     web::{
         Gateway, Worker,
         console::{Console, history::History},
@@ -93,7 +93,7 @@ impl Services {
     pub(super) fn bind(
         self,
         settings: &Settings,
-        tls: Option<&Acceptor>,
+        tls: Option<&Arc<ServerTrust>>,
         proof: &mut Proof,
         drain: &watch::Receiver<bool>,
     ) -> anyhow::Result<Server> {
@@ -157,7 +157,7 @@ impl Services {
             settings.server.grpc_addr,
             workers,
             ConnectionLimits::from(settings),
-            tls,
+            tls.map(ServerTrust::grpc).as_ref(),
             worker,
             drain,
         )?;

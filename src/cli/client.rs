@@ -86,9 +86,8 @@ pub(super) fn refusal(status: &Status) -> anyhow::Error {
     let mut text = format!("{:?}: {}", status.code(), status.message());
     if let Some(lost) = root_cause(status) {
         // With TLS 1.3 a client hears only then that its certificate is not taken.
-        text.push_str(&format!(
-            " (the connection was lost: {lost}; a server that asks for certificates ends it so: --tls-cert)"
-        ));
+        let hint = "a server that asks for certificates ends it so: --tls-cert";
+        text = format!("{text} (the connection was lost: {lost}; {hint})");
     }
     if let Some(bad_request) = status.get_details_bad_request() {
         for violation in bad_request.field_violations {
