@@ -16,6 +16,7 @@
 //! - [`facilitation`]: the use case: look up, draw, decide.
 //! - [`metrics`]: every metric, a leaf.
 //! - [`access`]: who calls, and what a caller may ask and see; a leaf.
+//! - [`trust`]: TLS, its files, and how they are renewed.
 //! - [`upstream`]: the stores that feed the registry.
 //! - [`wire`]: the contract's messages, and their ways to the domain.
 //! - [`audit`]: the log of every answered decision, and its proofs.
@@ -48,6 +49,8 @@ pub mod facilitation;
 pub mod metrics;
 
 pub mod access;
+
+pub mod trust;
 
 pub mod upstream;
 

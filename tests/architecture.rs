@@ -32,7 +32,7 @@ struct Rule {
     pure: bool,
 }
 
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 15] = [
     Rule {
         folder: "domain",
         own: &[],
@@ -100,6 +100,27 @@ const RULES: [Rule; 14] = [
         pure: true,
     },
     Rule {
+        folder: "trust",
+        own: &["access", "metrics"],
+        crates: &[
+            "arc_swap",
+            "hex",
+            "jiff",
+            "rand",
+            "ring",
+            "rustix",
+            "rustls",
+            "rustls_native_certs",
+            "thiserror",
+            "tokio",
+            "tokio_rustls",
+            "tracing",
+            "x509_cert",
+            "zeroize",
+        ],
+        pure: false,
+    },
+    Rule {
         folder: "upstream",
         own: &["domain", "metrics", "registry"],
         crates: &[
@@ -162,6 +183,8 @@ const RULES: [Rule; 14] = [
             "upstream::commitments::StoredCommitment",
             // Where the log is shipped to.
             "upstream::archive",
+            // How the mode of a secret's file is judged.
+            "trust::secret_file",
         ],
         crates: &[
             "arc_swap",
@@ -274,6 +297,7 @@ const RULES: [Rule; 14] = [
         folder: "web",
         own: &[
             "access",
+            "trust",
             "domain",
             "metrics",
             "policy",
@@ -308,6 +332,7 @@ const RULES: [Rule; 14] = [
         folder: "app",
         own: &[
             "access",
+            "trust",
             "domain",
             "metrics",
             "policy",
@@ -327,6 +352,7 @@ const RULES: [Rule; 14] = [
         folder: "cli",
         own: &[
             "access",
+            "trust",
             "domain",
             "metrics",
             "policy",

@@ -70,9 +70,10 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- define "greenlane.toml" -}}
 {{- $own := dict
   "server" (dict "grpc_addr" (printf "%s:50051" .Values.listen) "http_addr" (printf "%s:8080" .Values.listen)
-    "data_dir" "/var/lib/greenlane" "workers" .Values.cores "allow_anonymous_remote" .Values.anonymous)
+    "data_dir" "/var/lib/greenlane" "workers" .Values.cores "allow_anonymous_remote" .Values.anonymous
+    "allow_plaintext_remote" (and (not .Values.tls.secret) (or .Values.anonymous .Values.plaintext)))
   "draw" (dict "master_secret_file" "/etc/greenlane/draw.secret")
-  "upstream" dict "audit" dict "policy" dict "auth" dict -}}
+  "upstream" dict "audit" dict "policy" dict "auth" dict "tls" dict "client" dict -}}
 {{- with .Values.callers -}}
 {{- if or .configMap .secret -}}
 {{- $_ := set $own.auth "callers_file" "/etc/greenlane-callers/callers.toml" -}}
@@ -82,6 +83,23 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- if .jwksCaConfigMap -}}
 {{- $_ := set $own.auth "jwks_ca_file" "/etc/greenlane-callers/jwks-ca.crt" -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.tls -}}
+{{- if .secret -}}
+{{- $_ := set $own.tls "certificate_file" "/etc/greenlane/tls/tls.crt" -}}
+{{- $_ := set $own.tls "key_file" "/etc/greenlane/tls/tls.key" -}}
+{{- if ne .clientCertificates "none" -}}
+{{- $_ := set $own.tls "client_ca_file" "/etc/greenlane/tls/client-ca.crt" -}}
+{{- $_ := set $own.tls "client_certificates" .clientCertificates -}}
+{{- if .clientCrlKey -}}
+{{- $_ := set $own.tls "client_crl_file" "/etc/greenlane/tls/client-crl.pem" -}}
+{{- end -}}
+{{- end -}}
+{{- if .caKey -}}
+{{- $_ := set $own.client "tls_ca_file" "/etc/greenlane/tls/ca.crt" -}}
+{{- end -}}
+{{- $_ := set $own.client "tls_name" (include "greenlane.tlsName" $) -}}
 {{- end -}}
 {{- end -}}
 {{- if .Values.audit.signingSecret -}}
@@ -206,6 +224,52 @@ securityContext:
     matchLabels:
       {{- include "greenlane.selector" $ | nindent 6 }}
 {{- end }}
+{{- end -}}
+
+{{/* The name that is in the certificate. */}}
+{{- define "greenlane.tlsName" -}}
+{{- default (printf "%s.%s.svc" (include "greenlane.fullname" .) .Release.Namespace) .Values.tls.name -}}
+{{- end -}}
+
+{{/* Files of TLS, as sources of a projected volume. */}}
+{{- define "greenlane.tlsFiles" -}}
+{{- with .Values.tls }}
+{{- if .secret }}
+- secret:
+    name: {{ .secret }}
+    items:
+      - key: tls.crt
+        path: tls/tls.crt
+      - key: tls.key
+        path: tls/tls.key
+      {{- if .caKey }}
+      - key: {{ .caKey }}
+        path: tls/ca.crt
+      {{- end }}
+{{- if ne .clientCertificates "none" }}
+- secret:
+    name: {{ default .secret .clientSecret }}
+    items:
+      - key: ca.crt
+        path: tls/client-ca.crt
+      {{- if .clientCrlKey }}
+      - key: {{ .clientCrlKey }}
+        path: tls/client-crl.pem
+      {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* How a probe asks: the path. */}}
+{{- define "greenlane.probe" -}}
+{{- $root := index . 0 -}}
+httpGet:
+  path: {{ index . 1 }}
+  port: http
+  {{- if $root.Values.tls.secret }}
+  scheme: HTTPS
+  {{- end }}
 {{- end -}}
 
 {{/* Files of the store's TLS and credentials, as sources of a projected volume. */}}

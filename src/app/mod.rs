@@ -1,7 +1,7 @@
 //! Wiring: the only place that constructs the parts, and that supervises them.
 //!
 //! ```text
-//! main thread: signals, acceptor, HTTP, health, policy reload     grpc-N threads: connections and decisions
+//! main thread: signals, acceptor, HTTP, health, policy and TLS reload     grpc-N threads: connections and decisions
 //! json thread: decisions and simulations that come as JSON
 //! upstream thread: the registry's only writer
 //! ```
@@ -22,6 +22,7 @@ mod shipments;
 mod shipping;
 mod signals;
 pub mod telemetry;
+pub mod tls;
 pub mod traces;
 pub mod version;
 
@@ -72,6 +73,7 @@ use crate::{
         priority::PriorityRpc,
         registry::RegistryRpc,
     },
+    trust::ServerTrust,
     upstream::{commitments::Commitments, source::Source, status::FeedStatus},
     web::{self, Gateway, Web, console::Console},
     wire::pb::audit_record::Entry,
@@ -81,6 +83,7 @@ use crate::{
 #[derive(Debug)]
 pub struct App {
     server: Server,
+    tls: Option<Arc<ServerTrust>>,
     proof: Proof,
     shipping: Shipping,
     terminals: Terminals,
@@ -114,6 +117,7 @@ impl App {
         let freshness = freshness_limits(settings);
         let registry = Arc::new(Registry::default());
         let metrics = Arc::new(Metrics::default());
+        let tls = tls::server(settings, &metrics)?;
         let status = Arc::new(FeedStatus::new(kind));
         let draws = DrawKeys::from_hex(master_secret).context("draw.master_secret")?;
         let facilitation = Arc::new(Facilitation::new(Arc::clone(&registry), book, freshness, draws));
@@ -171,7 +175,7 @@ impl App {
         };
         let console = Arc::new(services.console(&health, replica_name(settings, &proof)));
         let (gateway, json) = services.gateway(&mut proof, &health);
-        let server = services.bind(settings, &mut proof, &stops.calls.subscribe())?;
+        let server = services.bind(settings, tls.as_ref(), &mut proof, &stops.calls.subscribe())?;
         let reloader = reloader(settings, &facilitation, files, proof.log.clone());
         let feed = follow(settings, source, registry, status, &metrics, &facilitation)
             .telling_changes(terminals.listener())
@@ -179,6 +183,7 @@ impl App {
             .accepting_drift(accept_drift);
         Ok(Self {
             server,
+            tls,
             proof,
             shipping,
             terminals,
@@ -215,6 +220,7 @@ impl App {
     pub async fn run_until(self, mut stop: impl AsyncFnMut()) -> anyhow::Result<Stopped> {
         let Self {
             server,
+            tls,
             proof,
             shipping,
             terminals,
@@ -234,7 +240,7 @@ impl App {
             bounds,
             traces,
         } = self;
-        info!(grpc = %server.local_address()?, http = %http.local_addr()?, "listening");
+        info!(grpc = %server.local_address()?, http = %http.local_addr()?, tls = tls.is_some(), "listening");
         let mut parts = Parts::new(stops.rest.subscribe());
         let (listener, stop_http) = (tokio::net::TcpListener::from_std(http)?, stops.calls.subscribe());
         let (cut, deadline) = (Arc::new(AtomicUsize::new(0)), bounds.deadline.get());
@@ -246,8 +252,10 @@ impl App {
             console: Arc::clone(&console),
             authentication: callers.authentication,
             open_metrics: callers.open_metrics,
+            tls: tls.clone(),
         };
-        let http = web::server::run(listener, web, stop_http, deadline);
+        let acceptor = tls.as_ref().map(ServerTrust::http);
+        let http = web::server::run(listener, web, acceptor, stop_http, deadline);
         parts.add_calls("http", &cut, http);
         parts.add_endless("history", {
             let (history, metrics) = (Arc::clone(&console.history), Arc::clone(&metrics));
@@ -257,6 +265,9 @@ impl App {
             let (health, stop) = (Arc::clone(&health), parts.stop());
             async move { health.run(reporter, stop).await }
         });
+        if let Some(tls) = tls {
+            parts.add_endless("tls", tls.run(parts.stop()));
+        }
         if let Some(reloader) = reloader {
             parts.add_endless("policies", reloader.run(parts.stop()));
         }

@@ -16,11 +16,13 @@ use super::{
     parts::Parts,
     secret,
     settings::{DrainSettings, Settings, StoreUrl},
+    tls,
 };
 use crate::{
     metrics::Metrics,
     registry::Registry,
     service::health,
+    trust::ServerTrust,
     upstream::{
         nats::NatsSettings,
         relay::{Publisher, RelaySettings},
@@ -73,7 +75,13 @@ impl Relay {
         });
         let (registry, metrics) = (Arc::new(Registry::default()), Arc::new(Metrics::default()));
         let status = Arc::new(FeedStatus::new(source.kind()));
+        // Where nothing is listened to, a relay needs no certificate.
+        let tls = http
+            .map(|_| tls::server(settings, &metrics))
+            .transpose()?
+            .flatten();
         let site = RelaySite {
+            tls,
             speaking: publisher.speaking(),
             reading: {
                 let (registry, status, limits) = (
@@ -116,7 +124,11 @@ impl Relay {
         if let Some(http) = http {
             info!(http = %http.local_addr()?, "listening");
             let (listener, stop) = (tokio::net::TcpListener::from_std(http)?, parts.stop());
-            let http = web::server::run(listener, site, stop, bounds.deadline.get());
+            let acceptor = site.tls.as_ref().map(ServerTrust::http);
+            if let Some(tls) = &site.tls {
+                parts.add_endless("tls", Arc::clone(tls).run(parts.stop()));
+            }
+            let http = web::server::run(listener, site, acceptor, stop, bounds.deadline.get());
             parts.add_calls("http", &Arc::new(AtomicUsize::new(0)), http);
         }
         info!(%from, %to, "relaying");

@@ -13,7 +13,7 @@ use rustix::process;
 use zeroize::Zeroizing;
 
 use super::settings::Settings;
-use crate::audit::signing::open_to_others;
+use crate::trust::secret_file::open_to_others;
 
 /// The file in the data folder that holds a secret made by `--generate-secret`.
 const FILE: &str = "draw.secret";

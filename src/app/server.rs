@@ -1,7 +1,7 @@
 //! The gRPC server: one acceptor hands sockets round-robin to one single-threaded runtime a core.
 //!
 //! ```text
-//! Server: accepts --socket--> worker (a thread): serves --> connection: HTTP/2, its age and its end
+//! Server: accepts --socket--> worker (a thread): TLS, serves --> connection: HTTP/2, its age and its end
 //! ```
 //!
 //! A multi-threaded runtime costs about twice the CPU a call: the woken connection task jumps the queue and writes
@@ -34,6 +34,7 @@ use crate::{
     access::Peer,
     metrics::{Metrics, Shed},
     service::ending::Ending,
+    trust::Acceptor,
 };
 
 /// How the server treats connections.
@@ -64,6 +65,7 @@ impl From<&Settings> for ConnectionLimits {
             max_concurrent_streams,
             max_connections,
             max_header_bytes,
+            handshake_timeout: _,
             keepalive_interval,
             keepalive_timeout,
             max_connection_age,
@@ -108,7 +110,7 @@ impl<S> ConnectionService for S where
 /// What one worker runs.
 pub struct WorkerService<S> {
     /// Makes what answers the calls of a connection with that peer, which tells its streams when it is to end.
-    pub service: Box<dyn Fn(Ending, Peer) -> S + Send>,
+    pub service: Arc<dyn Fn(Ending, Peer) -> S + Send + Sync>,
     /// Runs beside the connections, on the same thread, until they have ended.
     pub beside: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -123,6 +125,8 @@ impl<S> std::fmt::Debug for WorkerService<S> {
 #[derive(Debug, Clone)]
 struct Shared {
     limits: ConnectionLimits,
+    /// Shakes hands; plaintext without.
+    tls: Option<Acceptor>,
     /// Turns true when connections are to finish.
     drain: watch::Receiver<bool>,
     counts: Arc<Counts>,
@@ -158,11 +162,13 @@ struct Counts {
 impl Server {
     /// Binds the address and starts the workers; nothing is accepted yet.
     ///
-    /// `service` is asked once for each worker. `drain` turns true when connections are to finish.
+    /// Connections speak TLS where there is `tls`. `service` is asked once for each worker. `drain` turns true when connections
+    /// are to finish.
     pub fn bind<S: ConnectionService>(
         address: SocketAddr,
         workers: usize,
         limits: ConnectionLimits,
+        tls: Option<&Acceptor>,
         mut service: impl FnMut() -> WorkerService<S>,
         drain: &watch::Receiver<bool>,
     ) -> io::Result<Self> {
@@ -175,6 +181,7 @@ impl Server {
             .map(|index| {
                 let shared = Shared {
                     limits: limits.clone(),
+                    tls: tls.cloned(),
                     drain: drain.clone(),
                     counts: Arc::clone(&counts),
                 };

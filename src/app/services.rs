@@ -31,6 +31,7 @@ use crate::{
         },
         spans::Spans,
     },
+    trust::ServerTrust,
     web::{
         Gateway, Worker,
         console::{Console, history::History},
@@ -96,6 +97,7 @@ impl Services {
     pub(super) fn bind(
         self,
         settings: &Settings,
+        tls: Option<&Arc<ServerTrust>>,
         proof: &mut Proof,
         drain: &watch::Receiver<bool>,
     ) -> anyhow::Result<Server> {
@@ -148,7 +150,7 @@ impl Services {
                 credentials: Credentials::new(Arc::clone(&authentication), peer),
             };
             WorkerService {
-                service: Box::new(service),
+                service: Arc::new(service),
                 beside: Box::pin(beside.run()),
             }
         };
@@ -160,6 +162,7 @@ impl Services {
             settings.server.grpc_addr,
             workers,
             ConnectionLimits::from(settings),
+            tls.map(ServerTrust::grpc).as_ref(),
             worker,
             drain,
         )?;

@@ -6,8 +6,14 @@ use tracing_subscriber::{EnvFilter, fmt};
 use super::settings::{LogFormat, LogSettings};
 
 /// Reads a filter such as "info" or "greenlane=debug".
+///
+/// What the TLS library warns of is what strangers send: it is logged only by who names it.
 pub fn filter(level: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::try_new(level).with_context(|| format!("log.level {level:?}"))
+    let filter = EnvFilter::try_new(level).with_context(|| format!("log.level {level:?}"))?;
+    if level.contains("rustls") {
+        return Ok(filter);
+    }
+    Ok(filter.add_directive("rustls=error".parse()?))
 }
 
 /// Starts logging. Once a process.

@@ -96,10 +96,11 @@ async fn show(context: &Context) -> anyhow::Result<()> {
     decision::print(&decisions)?;
     let settings = context.settings();
     let (grpc, http) = (settings.server.grpc_addr, settings.server.http_addr);
+    let scheme = if settings.tls.is_set() { "https" } else { "http" };
     let store = settings.upstream_url();
     let database = store.strip_prefix("sqlite://").unwrap_or(&store);
     output::line(&format!(
-        "\nServing gRPC on {grpc}; the console is http://{http}/; registry in {database}. Ctrl-C stops.\n\n\
+        "\nServing gRPC on {grpc}; the console is {scheme}://{http}/; registry in {database}. Ctrl-C stops.\n\n\
          Try, in another terminal:\n  \
          greenlane status\n  \
          greenlane audit query\n  \

@@ -1,18 +1,23 @@
 //! `greenlane healthcheck`
 //!
-//! Asks `/readyz` or `/livez` over a plain socket: a container from scratch has no shell and no other client.
+//! Asks `/readyz` or `/livez` over a socket: a container from scratch has no shell and no other client.
 
 use std::{
-    io::{ErrorKind, Read as _, Write as _},
+    io::{ErrorKind, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _},
     process::ExitCode,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail, ensure};
+use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 
 use super::{Context, output};
-use crate::app::settings::Span;
+use crate::{
+    app::{settings::Span, tls},
+    trust::client::unverified,
+};
 
 /// More is not read of an answer: a probe's is a line.
 const LONGEST_ANSWER: u64 = 64 * 1024;
@@ -28,7 +33,11 @@ pub(super) struct Healthcheck {
     #[arg(long)]
     live: bool,
 
-    /// The HTTP address to ask [default: `server.http_addr`; its own machine where that is every address]
+    /// The HTTP address to ask, with https:// before it where TLS is spoken [default: `server.http_addr`, on its own machine
+    /// where that is every address, and TLS where [tls] is set]
+    ///
+    /// The certificate of an address that is named is verified (--tls-ca, --tls-name). Its own is not: it bears the name by which
+    /// others call, and nothing is told to whoever answers in its place.
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<String>,
 
@@ -40,17 +49,13 @@ pub(super) struct Healthcheck {
 impl Healthcheck {
     /// Runs the command.
     pub(super) fn run(&self, context: &Context) -> anyhow::Result<ExitCode> {
-        let address = self.address.clone().unwrap_or_else(|| {
-            let configured = context.settings().server.http_addr;
-            reachable(configured).to_string()
-        });
+        let target = Target::new(self.address.as_deref(), context)?;
         let (path, well) = if self.live {
             ("/livez", "live")
         } else {
             ("/readyz", "ready")
         };
-        let asked =
-            ask(&address, path, self.timeout.get()).with_context(|| format!("http://{address}{path}"));
+        let asked = ask(&target, path, self.timeout.get()).with_context(|| format!("{target}{path}"));
         let (is_well, told) = match asked {
             Ok((200, _)) => (true, well.to_owned()),
             Ok((code, answer)) => (false, format!("{code} {answer}")),
@@ -82,23 +87,97 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(own, address.port())
 }
 
+/// Who is asked.
+struct Target {
+    address: String,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.address)
+    }
+}
+
+impl Target {
+    fn new(named: Option<&str>, context: &Context) -> anyhow::Result<Self> {
+        let settings = context.settings();
+        let (is_tls, address) = match named.map(|named| named.split_once("://").unwrap_or(("", named))) {
+            Some(("https", address)) => (true, address.to_owned()),
+            Some(("http", address)) => (false, address.to_owned()),
+            Some(("", address)) => (settings.tls.is_set(), address.to_owned()),
+            Some((scheme, _)) => bail!("--address: {scheme}:// is neither http:// nor https://"),
+            None => (
+                settings.tls.is_set(),
+                reachable(settings.server.http_addr).to_string(),
+            ),
+        };
+        if !is_tls {
+            return Ok(Self { address, tls: None });
+        }
+        let config = match named {
+            Some(_) => tls::client_files(&settings.client).http()?,
+            None => unverified()?,
+        };
+        let name = match &*settings.client.tls_name {
+            "" => host(&address),
+            name => name,
+        };
+        let name = ServerName::try_from(name.to_owned())
+            .with_context(|| format!("{name:?} is no name of a server"))?;
+        Ok(Self {
+            address,
+            tls: Some((Arc::new(config), name)),
+        })
+    }
+}
+
+/// The host of an address, without the brackets of IPv6.
+fn host(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host)
+}
+
+/// What can be read and written.
+trait Duplex: Read + Write {}
+
+impl<S: Read + Write> Duplex for S {}
+
 /// Gives the status code and the text of the answer.
-fn ask(address: &str, path: &str, timeout: Duration) -> anyhow::Result<(u16, String)> {
+fn ask(target: &Target, path: &str, timeout: Duration) -> anyhow::Result<(u16, String)> {
     let end = Instant::now() + timeout;
     let left = || {
         let left = end.saturating_duration_since(Instant::now());
         ensure!(!left.is_zero(), "no answer within {}", Span::new(timeout));
         Ok(left)
     };
+    let address = &target.address;
     let mut refused = anyhow::anyhow!("the name has no address");
     for resolved in address.to_socket_addrs()? {
         match TcpStream::connect_timeout(&resolved, left()?) {
             Err(error) => refused = error.into(),
-            Ok(mut socket) => {
+            Ok(socket) => {
                 socket.set_write_timeout(Some(left()?))?;
+                socket.set_read_timeout(Some(left()?))?;
+                let own = socket.try_clone()?;
+                let mut stream: Box<dyn Duplex> = match &target.tls {
+                    None => Box::new(own),
+                    Some((config, name)) => {
+                        let session = ClientConnection::new(Arc::clone(config), name.clone())?;
+                        Box::new(StreamOwned::new(session, own))
+                    }
+                };
                 let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-                socket.write_all(request.as_bytes())?;
-                return read(socket, left);
+                match stream.write_all(request.as_bytes()) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        bail!("no answer within {}", Span::new(timeout))
+                    }
+                    written => written?,
+                }
+                return read(stream, &socket, left);
             }
         }
     }
@@ -106,12 +185,16 @@ fn ask(address: &str, path: &str, timeout: Duration) -> anyhow::Result<(u16, Str
 }
 
 /// Reads to the end of the answer, as long as there is time `left`.
-fn read(socket: TcpStream, left: impl Fn() -> anyhow::Result<Duration>) -> anyhow::Result<(u16, String)> {
+fn read(
+    stream: Box<dyn Duplex>,
+    socket: &TcpStream,
+    left: impl Fn() -> anyhow::Result<Duration>,
+) -> anyhow::Result<(u16, String)> {
     let (mut answer, mut part) = (Vec::new(), [0; 4096]);
-    let mut socket = socket.take(LONGEST_ANSWER);
+    let mut stream = stream.take(LONGEST_ANSWER);
     loop {
-        socket.get_ref().set_read_timeout(Some(left()?))?;
-        match socket.read(&mut part) {
+        socket.set_read_timeout(Some(left()?))?;
+        match stream.read(&mut part) {
             Ok(0) => break,
             Ok(read) => answer.extend_from_slice(&part[..read]),
             // The time is up, which `left` tells.
@@ -143,6 +226,19 @@ mod tests {
         ] {
             let configured = configured.parse().unwrap();
             assert_eq!(reachable(configured).to_string(), asked);
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_held_against_the_host_of_an_address() {
+        for (address, name) in [
+            ("replica.example:8080", "replica.example"),
+            ("[::1]:8080", "::1"),
+            ("10.0.0.1:8080", "10.0.0.1"),
+            ("replica", "replica"),
+        ] {
+            assert_eq!(host(address), name);
+            assert!(ServerName::try_from(name).is_ok());
         }
     }
 

@@ -5,6 +5,7 @@ mod author;
 mod bench;
 mod client;
 mod completions;
+mod connection;
 mod decide;
 mod decision;
 mod demo;
@@ -48,6 +49,9 @@ pub struct Cli {
     /// How to print
     #[arg(long, global = true, value_enum, default_value_t)]
     output: output::Format,
+
+    #[command(flatten)]
+    connection: connection::Connection,
 
     #[command(subcommand)]
     command: Command,
@@ -107,7 +111,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
             value.to_string_lossy().into_owned(),
         )
     });
-    let loaded = settings::load(cli.config.as_deref(), environment, cli.set)?;
+    let flags = cli.connection.settings().into_iter().chain(cli.set);
+    let loaded = settings::load(cli.config.as_deref(), environment, flags)?;
     let context = Context {
         loaded,
         output: cli.output,

@@ -12,6 +12,7 @@ mod policy;
 mod shipments;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use auth::{AUTH_FAILURES, AuthSource};
 pub use calls::{CODES, Calls, Shed};
@@ -19,6 +20,7 @@ pub use classic::PROMETHEUS_TEXT;
 pub use decisions::RateReading;
 pub use histogram::{Distribution, Histogram};
 pub use policy::{PolicyInForce, PolicyReading};
+pub use tls::{TlsHandshake, TlsReading};
 
 use std::{
     fmt,
@@ -103,6 +105,8 @@ pub struct Metrics {
     pub auth: auth::Auth,
     /// Of shipments.
     pub shipments: shipments::Shipments,
+    /// Of TLS.
+    pub tls: tls::Tls,
 }
 
 /// The state of the registry at one instant.
@@ -221,6 +225,7 @@ impl Default for Metrics {
             audit: audit::Audit::new(&mut registry),
             auth: auth::Auth::new(&mut registry),
             shipments: shipments::Shipments::new(&mut registry),
+            tls: tls::Tls::new(&mut registry),
             registry: Mutex::new(registry),
         }
         .begun()

@@ -7,6 +7,8 @@ fn what_happened_is_told_by_name_and_label() {
     let metrics = Metrics::default();
     let begun = metrics.openmetrics().expect("text");
     for line in [
+        "greenlane_tls_certificate_expiry_seconds +Inf",
+        "greenlane_tls_reloads_total{outcome=\"taken\"} 0",
         "greenlane_upstream_changes_total{entity=\"control_order\"} 0",
         "greenlane_upstream_errors_total{kind=\"unavailable\"} 0",
         "greenlane_upstream_resyncs_total{cause=\"fork\"} 0",
@@ -46,8 +48,23 @@ fn what_happened_is_told_by_name_and_label() {
         breached_offices: 2,
     };
     metrics.read_rates(&rates);
+    metrics.tls.shaken(TlsHandshake::NotTls);
+    metrics.tls.refused();
+    metrics.tls.read(&TlsReading {
+        certificate: -1.5,
+        client_ca: Some(60.0),
+        client_crl: None,
+        is_refused: true,
+    });
     let text = metrics.openmetrics().expect("text");
     for line in [
+        "greenlane_tls_certificate_expiry_seconds -1.5",
+        "greenlane_tls_client_trust_expiry_seconds{file=\"client_ca\"} 60.0",
+        "greenlane_tls_client_trust_expiry_seconds{file=\"client_crl\"} +Inf",
+        "greenlane_tls_handshakes_total{outcome=\"not_tls\"} 1",
+        "greenlane_tls_handshakes_total{outcome=\"done\"} 0",
+        "greenlane_tls_reloads_total{outcome=\"refused\"} 1",
+        "greenlane_tls_files_refused 1",
         "greenlane_upstream_changes_total{entity=\"enterprise\"} 3",
         "greenlane_upstream_propagation_seconds_bucket{le=\"0.01\"} 1",
         "greenlane_upstream_refusals_total{cause=\"drift\"} 1",

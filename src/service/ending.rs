@@ -20,6 +20,8 @@ pub enum Why {
     Draining,
     /// The stream's caller is no longer known, or is no longer what it was. The connection goes on.
     Unauthenticated(Cause),
+    /// The client's certificate is trusted no longer.
+    Untrusted,
 }
 
 impl From<Why> for Refusal {
@@ -28,6 +30,7 @@ impl From<Why> for Refusal {
             Why::Aged => Self::ConnectionAge,
             Why::Draining => Self::Draining,
             Why::Unauthenticated(cause) => Self::Unauthenticated(cause),
+            Why::Untrusted => Self::Untrusted,
         }
     }
 }

@@ -54,6 +54,8 @@ pub enum Refusal {
     Draining,
     /// A stream ends because its connection does, by its age.
     ConnectionAge,
+    /// A stream ends because the client certificate of its connection is trusted no longer.
+    Untrusted,
     /// A fault of the server, of which nothing is told.
     Internal,
     /// Nobody knows who calls.
@@ -103,6 +105,7 @@ impl Refusal {
             | Self::TooOld
             | Self::Draining
             | Self::ConnectionAge
+            | Self::Untrusted
             | Self::Internal
             | Self::Unauthenticated(_)
             | Self::Forbidden { .. }
@@ -125,6 +128,7 @@ impl Refusal {
             | Self::HistoryUnread
             | Self::Draining
             | Self::ConnectionAge => Code::Unavailable,
+            Self::Untrusted => Code::Unauthenticated,
             Self::Internal => Code::Internal,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::TooOld => Code::OutOfRange,
@@ -160,6 +164,7 @@ impl Refusal {
             Self::TooSlow => "the reader is too slow: resume with the last token".to_owned(),
             Self::Draining => "the server is stopping: go on with another".to_owned(),
             Self::ConnectionAge => "the connection has reached its age: go on with another".to_owned(),
+            Self::Untrusted => "the client certificate is trusted no longer".to_owned(),
             Self::Internal => "internal error".to_owned(),
             Self::Unauthenticated(cause) => cause.to_string(),
             Self::Forbidden { what, roles } => format!("{what} is for callers of a role among: {roles}"),

@@ -37,6 +37,7 @@ use crate::{
     audit::rates::RateTable,
     metrics::Metrics,
     service::{authentication::Authentication, health::Health, status::Refusal},
+    trust::ServerTrust,
 };
 
 /// What the HTTP side answers from; a clone a connection.
@@ -56,6 +57,8 @@ pub struct Web {
     pub authentication: Arc<Authentication>,
     /// Whether the metrics are for anybody.
     pub open_metrics: bool,
+    /// TLS, for figures.
+    pub tls: Option<Arc<ServerTrust>>,
 }
 
 impl server::Site for Web {

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     access::Peer,
     metrics::{Metrics, RegistryReading},
+    trust::ServerTrust,
 };
 
 /// What a relay tells over HTTP.
@@ -29,6 +30,8 @@ pub struct RelaySite {
     pub reading: Arc<dyn Fn() -> RegistryReading + Send + Sync>,
     /// Figures.
     pub metrics: Arc<Metrics>,
+    /// TLS, for figures.
+    pub tls: Option<Arc<ServerTrust>>,
 }
 
 impl fmt::Debug for RelaySite {
@@ -52,6 +55,9 @@ impl Site for RelaySite {
             "/startupz" => probe(reading.state != "loading", "starting: the store is not read yet"),
             "/metrics" => {
                 self.metrics.read_registry(&reading);
+                if let Some(tls) = &self.tls {
+                    tls.read();
+                }
                 scrape::written(&self.metrics, request.headers())
             }
             _ => text(

@@ -19,6 +19,9 @@ pub(super) fn scrape(web: &Web, headers: &HeaderMap) -> Answer {
     web.metrics.read_policy(web.health.policy());
     let month = Epoch::of(Date::of(Moment::now().timestamp));
     web.metrics.read_rates(&web.rates.reading(month));
+    if let Some(tls) = &web.tls {
+        tls.read();
+    }
     written(&web.metrics, headers)
 }
 

@@ -17,6 +17,7 @@ use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::{AbortHandle, JoinSet},
@@ -24,7 +25,10 @@ use tokio::{
 };
 
 use super::response::Answer;
-use crate::access::Peer;
+use crate::{
+    access::Peer,
+    trust::{Acceptor, Established, Standing},
+};
 
 /// What answers requests; a clone a connection.
 pub trait Site: Clone + Send + Sync + 'static {
@@ -53,10 +57,12 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(listener)
 }
 
-/// Serves until `stop` turns true; what is being answered then may take until `deadline`. Gives how many connections were cut.
+/// Serves, over TLS where there is `tls`, until `stop` turns true; what is being answered then may take until `deadline`. Gives
+/// how many connections were cut.
 pub async fn run(
     listener: TcpListener,
     web: impl Site,
+    tls: Option<Acceptor>,
     mut stop: watch::Receiver<bool>,
     deadline: Duration,
 ) -> io::Result<usize> {
@@ -73,11 +79,12 @@ pub async fn run(
         };
         connections.make_room();
         let under_way = Arc::new(AtomicBool::new(false));
-        let peer = Peer {
-            address,
-            certificate: None,
+        let connection = Connection {
+            web: web.clone(),
+            under_way: Arc::clone(&under_way),
+            stop: stop.clone(),
         };
-        let serving = serve(socket, peer, web.clone(), Arc::clone(&under_way), stop.clone());
+        let serving = shake(socket, address, tls.clone(), connection);
         let handle = connections.running.spawn(serving);
         connections.by_age.push_back((handle, under_way));
     }
@@ -114,35 +121,70 @@ impl Connections {
     }
 }
 
-async fn serve(
-    socket: TcpStream,
-    peer: Peer,
-    web: impl Site,
+/// One of them.
+struct Connection<W> {
+    web: W,
     under_way: Arc<AtomicBool>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
+}
+
+async fn shake(
+    socket: TcpStream,
+    address: SocketAddr,
+    tls: Option<Acceptor>,
+    connection: Connection<impl Site>,
 ) {
-    let service = service_fn(move |request| {
-        let (web, peer, under_way) = (web.clone(), peer.clone(), Arc::clone(&under_way));
-        async move {
-            under_way.store(true, Ordering::Relaxed);
-            let answer = web.answer(request, &peer).await;
-            under_way.store(false, Ordering::Relaxed);
-            Ok::<_, Infallible>(answer)
-        }
-    });
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
-    // A client that goes away in mid-request is its own affair.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = tokio::time::sleep(MAX_AGE) => {}
-        // A sender that is gone has stopped too.
-        _ = stop.wait_for(|stop| *stop) => {}
+    let peer = |certificate| Peer { address, certificate };
+    let Some(tls) = tls else {
+        return connection.serve(socket, peer(None), Standing::of_nobody()).await;
+    };
+    let mut stop = connection.stop.clone();
+    let established = tokio::select! {
+        established = tls.accept(socket, address) => established,
+        // It has asked for nothing yet.
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    if let Some(established) = established {
+        let Established {
+            stream,
+            certificate,
+            standing,
+        } = established;
+        connection.serve(stream, peer(certificate), standing).await;
     }
-    connection.as_mut().graceful_shutdown();
-    drop(timeout(AGE_GRACE, connection).await);
+}
+
+impl<W: Site> Connection<W> {
+    async fn serve(self, io: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, standing: Standing) {
+        let Self {
+            web,
+            under_way,
+            mut stop,
+        } = self;
+        let service = service_fn(move |request| {
+            let (web, peer, under_way) = (web.clone(), peer.clone(), Arc::clone(&under_way));
+            async move {
+                under_way.store(true, Ordering::Relaxed);
+                let answer = web.answer(request, &peer).await;
+                under_way.store(false, Ordering::Relaxed);
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(MAX_HEAD_BYTES);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+        // A client that goes away in mid-request is its own affair.
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = tokio::time::sleep(MAX_AGE) => {}
+            () = standing.lost() => {}
+            // A sender that is gone has stopped too.
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        drop(timeout(AGE_GRACE, connection).await);
+    }
 }

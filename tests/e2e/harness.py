@@ -188,7 +188,7 @@ class Server:
             self.process = subprocess.Popen(
                 [self.binary, "serve", "--generate-secret", *flags], env=self._environment() | self.environment,
                 cwd=self.tmp, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self.channel = grpc.insecure_channel(self.grpc_addr, options=CHANNEL_OPTIONS)
+        self.channel = self.connect()
         self.facilitation = _stubs["FacilitationServiceStub"](self.channel)
         self.registry = _stubs["RegistryServiceStub"](self.channel)
         self.priority = _stubs["PriorityServiceStub"](self.channel)
@@ -197,6 +197,15 @@ class Server:
         if wait:
             self.wait_ready(deadline)
         return self
+
+    def connect(self) -> grpc.Channel:
+        """A channel to it."""
+        return grpc.insecure_channel(self.grpc_addr, options=CHANNEL_OPTIONS)
+
+    def get(self, path: str) -> str:
+        """What it answers to GET over HTTP."""
+        with urllib.request.urlopen(f"http://{self.http_addr}{path}", timeout=5) as answer:
+            return answer.read().decode()
 
     def stop(self, deadline: float = 30.0) -> int:
         """Asks the process to stop (SIGTERM) and returns its exit code."""
@@ -331,8 +340,7 @@ class Server:
 
     def metrics(self) -> dict[str, float]:
         """Every sample of /metrics, by its name and labels as they are written there."""
-        with urllib.request.urlopen(f"http://{self.http_addr}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
+        lines = self.get("/metrics").splitlines()
         return {name: float(value) for name, value in
                 (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 

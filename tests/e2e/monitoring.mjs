@@ -7,10 +7,11 @@ import * as models from '@kubernetes-models/prometheus-operator/monitoring.coreo
 // What this chart uses, of what the operator's reference documents.
 const METADATA = { name: 1, namespace: 1, labels: '*', annotations: '*' };
 const RULE = { alert: 1, expr: 1, for: 1, keep_firing_for: 1, labels: '*', annotations: '*' };
+const TLS = { serverName: 1, ca: { secret: { name: 1, key: 1 } } };
 const KNOWN = {
   ServiceMonitor: {
     apiVersion: 1, kind: 1, metadata: METADATA,
-    spec: { selector: { matchLabels: '*' }, endpoints: [{ port: 1, path: 1, interval: 1, authorization: { type: 1, credentials: { name: 1, key: 1 } } }] },
+    spec: { selector: { matchLabels: '*' }, endpoints: [{ port: 1, path: 1, interval: 1, scheme: 1, tlsConfig: TLS, authorization: { type: 1, credentials: { name: 1, key: 1 } } }] },
   },
   PrometheusRule: {
     apiVersion: 1, kind: 1, metadata: METADATA,

@@ -3,11 +3,14 @@ pods run as a kubelet would run them. No cluster is here, so that nothing is ins
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import pathlib
 import re
+import shutil
 import signal
+import ssl
 import subprocess
 import tomllib
 import urllib.error
@@ -18,6 +21,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from certificates import Authority
 from chart import (CHART, CI, MONITORING, NOBODY, Pod, Refused, configuration, dotted, merged, of_kind, pod_templates,
                    render, texts, values)
 from harness import REPO, SECRET, Server, eventually, free_ports
@@ -32,6 +36,9 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 # What the chart decides about, so that values cannot.
 CHARTS_OWN = {
     "server.grpc_addr", "server.http_addr", "server.data_dir", "server.workers", "server.allow_anonymous_remote",
+    "server.allow_plaintext_remote", "tls.certificate_file", "tls.key_file", "tls.client_ca_file", "tls.client_certificates",
+    "tls.client_crl_file", "client.address", "client.tls_ca_file", "client.tls_certificate_file", "client.tls_key_file",
+    "client.tls_name",
     "upstream.url", "upstream.tls_ca_file", "upstream.tls_certificate_file", "upstream.tls_key_file",
     "upstream.password_file", "upstream.credentials_file", "policy.directory", "draw.master_secret_file", "draw.master_secret", "audit.directory",
     "audit.replica", "audit.signing_key_file", "auth.callers_file", "auth.jwks_file", "auth.jwks_ca_file",
@@ -115,6 +122,10 @@ def test_every_object_of_the_prometheus_operator_is_what_it_takes():
     monitor, rules = sorted(objects, key=lambda each: each["kind"], reverse=True)
     assert (monitor["kind"], rules["kind"]) == ("ServiceMonitor", "PrometheusRule")
     assert operator_says(objects) == ""
+    over_tls = [each for each in render(values("tls")) if each["apiVersion"] == MONITORING]
+    assert operator_says(over_tls) == "" and over_tls[0]["spec"]["endpoints"] == [{
+        "port": "http", "path": "/metrics", "interval": "15s", "scheme": "https", "tlsConfig": {
+            "serverName": "demo-greenlane.prod.svc", "ca": {"secret": {"name": "greenlane-tls", "key": "ca.crt"}}}}]
     assert rules["spec"] == yaml.safe_load((CHART / "files/alerts.yaml").read_text())
     for path, value, complaint in (("spec.selectorr", {}, "selectorr"), ("spec.endpoints", [{"port": 1}], "port"),
                                    ("spec.endpoints", [{"interval": "15q"}], "interval"), ("spec.selector", None, "selector")):
@@ -212,6 +223,10 @@ def test_every_command_of_a_pod_is_one_of_the_programs(name, accept):
     ({"callers.jwksConfigMap": "a", "config.auth": {"jwks_url": "https://a"}}, ["keys come from one place"]),
     ({"config.auth": {"jwks_url": "http://a"}}, ["/config/auth/jwks_url", "pattern"]),
     ({"config.auth": {"callers_file": "a"}}, ["/config/auth", "callers_file"]),
+    ({"tls.clientCertificates": "always"}, ["/tls/clientCertificates", "'none', 'optional', 'required'"]),
+    ({"tls.clientCertificates": "required"}, ["/tls/secret", "minLength"]),
+    ({"tls.key": "-----BEGIN PRIVATE KEY-----"}, ["/tls", "'key'"]),
+    ({"config.tls.key_file": "/tls.key"}, ["/config/tls", "'key_file'"]),
 ])
 def test_a_wrong_value_is_refused_by_its_name(change, words):
     given = values("postgres", autoscaling__enabled=False)
@@ -371,14 +386,17 @@ def test_names_that_objects_ask_one_another_by_are_there():
         assert service["spec"]["clusterIP"] == "None" and service["spec"]["publishNotReadyAddresses"] is True
         assert {name: port["targetPort"] for name, port in ports.items()} == {name: name for name in listening}
         server = tomllib.loads(configuration(objects))["server"]
+        scheme = {"scheme": "HTTPS"} if name == "tls" else {}
+        assert ports["grpc"]["appProtocol"] == ("https" if scheme else "kubernetes.io/h2c")
         assert server["grpc_addr"].endswith(f":{listening['grpc']}")
         assert server["http_addr"].endswith(f":{listening['http']}")
         for probe, path in (("startup", "/startupz"), ("liveness", "/livez"), ("readiness", "/readyz")):
-            assert container[f"{probe}Probe"]["httpGet"] == {"path": path, "port": "http"}
+            assert container[f"{probe}Probe"]["httpGet"] == {"path": path, "port": "http"} | scheme
         for rule in of_kind(objects, "NetworkPolicy", "replica")["spec"]["ingress"]:
             assert {port["port"] for port in rule["ports"]} <= listening.keys() and rule["from"]
         test = of_kind(objects, "Pod")["spec"]["containers"][0]
-        assert test["args"][-1] == f"{service['metadata']['name']}:{ports['http']['port']}"
+        assert test["args"][-1].removeprefix("https://") == f"{service['metadata']['name']}:{ports['http']['port']}"
+        assert test["args"][-1].startswith("https://") == bool(scheme)
         for each in objects:
             if each["kind"] == "HorizontalPodAutoscaler":
                 assert each["spec"]["scaleTargetRef"]["name"] == replica["metadata"]["name"]
@@ -386,6 +404,21 @@ def test_names_that_objects_ask_one_another_by_are_there():
         mounted = {mount["name"] for mount in container["volumeMounts"]}
         claimed = {claim["metadata"]["name"] for claim in replica["spec"]["volumeClaimTemplates"]}
         assert mounted == claimed | {volume["name"] for volume in replica["spec"]["template"]["spec"]["volumes"]}
+
+
+def test_relays_are_probed_over_tls_with_the_same_certificate():
+    objects = render(values("nats", tls__secret="pair", tls__caKey=""))
+    relay = of_kind(objects, "Deployment")["spec"]["template"]["spec"]
+    container, = relay["containers"]
+    for probe_ in ("startup", "liveness", "readiness"):
+        assert container[f"{probe_}Probe"]["httpGet"]["scheme"] == "HTTPS"
+    sources = next(volume for volume in relay["volumes"] if volume["name"] == "configuration")["projected"]["sources"]
+    paths = [item["path"] for source in sources if source.get("secret", {}).get("name") == "pair"
+             for item in source["secret"]["items"]]
+    assert paths == ["tls/tls.crt", "tls/tls.key"]
+    said = tomllib.loads(configuration(objects))
+    assert [said["tls"][key].removeprefix("/etc/greenlane/") for key in ("certificate_file", "key_file")] == paths
+    assert said["server"]["allow_plaintext_remote"] is False
 
 
 @pytest.mark.parametrize("first, second", [
@@ -482,12 +515,14 @@ def started(tmp_path, objects, url: str = "") -> tuple[Pod, str]:
     return pod, f"127.0.0.1:{http_port}"
 
 
-def probe(address: str, path: str) -> int:
+def probe(address: str, path: str, authority: Authority | None = None) -> int:
+    """The status; over TLS where there is an authority by which it is trusted."""
+    scheme, context = ("https", ssl.create_default_context(cadata=authority.pem.decode())) if authority else ("http", None)
     try:
-        return urllib.request.urlopen(f"http://{address}{path}", timeout=5).status
+        return urllib.request.urlopen(f"{scheme}://{address}{path}", timeout=5, context=context).status
     except urllib.error.HTTPError as error:
         return error.code
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return 0
 
 
@@ -560,6 +595,51 @@ def test_the_nats_pods_feed_and_follow_it(tmp_path):
                 assert probe(http, "/readyz") == 200
                 stopped(pod)
             stopped(relay)
+
+
+@as_root
+def test_the_pod_with_tls_is_probed_asked_and_given_another_certificate_over_tls(tmp_path):
+    over = {"config__drain__propagation": "50ms", "config__tls__reload_interval": "100ms", "tls__clientCertificates": "optional"}
+    objects = render(values("tls", **over))
+    authority, clients = Authority("Servers"), Authority("Clients")
+    name = tomllib.loads(configuration(objects))["client"]["tls_name"]
+    own, other = authority.issue(name), authority.issue(name)
+    grpc_port, http_port = free_ports(2)
+    secrets, config_maps = cluster(tmp_path, objects)
+    secrets |= {"greenlane-clients": {"ca.crt": clients.pem.decode(), "crl.pem": clients.revoke().decode()},
+                "greenlane-tls": {"tls.crt": own.certificate.decode(), "tls.key": own.key.decode(), "ca.crt": authority.pem.decode()}}
+    address = f"127.0.0.1:{http_port}"
+    ports = {"GREENLANE_SERVER__GRPC_ADDR": f"127.0.0.1:{grpc_port}", "GREENLANE_SERVER__HTTP_ADDR": address}
+    spec = of_kind(objects, "StatefulSet")["spec"]["template"]["spec"]
+    pod = Pod(tmp_path, spec, secrets, config_maps, BINARY, ports)
+    test = of_kind(objects, "Pod")["spec"]
+    test["containers"][0]["args"][-1] = f"https://{address}"
+    tested = Pod(tmp_path / "test", test, secrets, {}, BINARY)
+    with pod:
+        eventually(lambda: probe(address, "/livez", authority) == 200, 20, f"alive\n{pod.log.read_text()}")
+        assert pod.run("healthcheck", "--live").returncode == 0 and pod.run("healthcheck").returncode == 1
+        assert tested.run().returncode == 1
+        line = "customs_code,social_credit_code,name,credit_tier,tier_effective_from,tier_valid_until,suspended\n"
+        assert pod.run("enterprise", "import", "-", input=line + "1100000001,,Acme,REGULAR,2020-01-01,,0\n").returncode == 0
+        eventually(lambda: pod.run("healthcheck").returncode == 0, 20, "ready")
+        done = tested.run()
+        assert done.returncode == 0, done.stderr
+        status = pod.run("status")
+        assert "LIVE" in status.stdout, status.stderr
+        assert probe(address, "/livez") == 0, "plaintext"
+        # As a kubelet swaps a Secret.
+        configuration_files = pod.root / "etc/greenlane"
+        held = configuration_files / "..2026_11_25"
+        shutil.copytree(configuration_files / "..data", held, symlinks=True)
+        for file, content in (("tls.crt", other.certificate), ("tls.key", other.key)):
+            (held / "tls" / file).write_bytes(content)
+        for file in (held, *held.rglob("*")):
+            os.chown(file, 0, NOBODY)
+        (configuration_files / "..next").symlink_to(held.name)
+        (configuration_files / "..next").rename(configuration_files / "..data")
+        eventually(lambda: other.serial in pod.log.read_text(), 20, f"the new certificate\n{pod.log.read_text()}")
+        assert probe(address, "/readyz", authority) == 200
+        stopped(pod)
 
 
 @as_root

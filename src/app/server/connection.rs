@@ -1,8 +1,8 @@
 //! One connection: HTTP/2 on a socket, until its peer, its age or the drain ends it.
 //!
 //! ```text
-//! age, drain --> GOAWAY, streams told --> calls finish --> closed
-//!                         `-- grace or deadline passed --> cut
+//! age, drain, certificate that is trusted no longer --> GOAWAY, streams told --> calls finish --> closed
+//!                                                              `-- grace or deadline passed --> cut
 //! ```
 
 use std::{pin::pin, sync::atomic::Ordering, time::Duration};
@@ -29,17 +29,22 @@ pub(super) struct Connection<S> {
 }
 
 impl<S: ConnectionService> Connection<S> {
-    /// Serves it to its end.
-    pub(super) async fn run(self, io: impl Read + Write + Unpin + Send + 'static) {
+    /// Serves it to its end, which begins when `untrusted` completes: its peer's certificate is trusted no longer.
+    pub(super) async fn run(
+        self,
+        io: impl Read + Write + Unpin + Send + 'static,
+        untrusted: impl Future<Output = ()>,
+    ) {
         let Self { service, shared, end } = self;
         let Shared {
             limits,
+            tls: _,
             mut drain,
             counts,
         } = shared;
         let mut connection = pin!(http2(&limits).serve_connection(io, service));
-        let mut aged = pin!(aged(limits.age));
-        let (mut draining, mut cut_at) = (false, None::<Instant>);
+        let (mut aged, mut untrusted) = (pin!(aged(limits.age)), pin!(untrusted));
+        let (mut draining, mut is_trusted, mut cut_at) = (false, true, None::<Instant>);
         loop {
             let cut = async {
                 match cut_at {
@@ -60,6 +65,10 @@ impl<S: ConnectionService> Connection<S> {
                     (Why::Draining, limits.drain_deadline)
                 }
                 () = aged.as_mut(), if cut_at.is_none() => (Why::Aged, limits.age_grace),
+                () = untrusted.as_mut(), if is_trusted => {
+                    is_trusted = false;
+                    (Why::Untrusted, limits.age_grace)
+                }
                 () = cut => {
                     if draining {
                         counts.cut.fetch_add(1, Ordering::Relaxed);

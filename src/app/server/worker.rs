@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     sync::{Arc, atomic::Ordering},
     thread,
 };
@@ -15,6 +15,7 @@ use super::{Accepted, ConnectionService, Counts, Shared, WorkerService, connecti
 use crate::{
     access::Peer,
     service::ending::{self, Ending},
+    trust::{Acceptor, Established, Standing},
 };
 
 /// A worker that runs.
@@ -74,7 +75,7 @@ impl Drop for End {
 
 /// One worker's connections.
 struct Connections<S> {
-    service: Box<dyn Fn(Ending, Peer) -> S + Send>,
+    service: Arc<dyn Fn(Ending, Peer) -> S + Send + Sync>,
     shared: Shared,
 }
 
@@ -94,24 +95,59 @@ impl<S: ConnectionService> Connections<S> {
     }
 
     fn serve(&self, Accepted { socket, address }: Accepted) -> impl Future<Output = ()> + Send + use<S> {
-        let (end, ending) = ending::of_connection();
-        let peer = Peer {
-            address,
-            certificate: None,
-        };
-        let connection = Connection {
-            service: (self.service)(ending, peer),
-            shared: self.shared.clone(),
-            end,
-        };
         let open = Open(Arc::clone(&self.shared.counts));
+        let (service, shared) = (Arc::clone(&self.service), self.shared.clone());
         async move {
             let _open = open;
-            match adopted(socket) {
-                Ok(socket) => connection.run(TokioIo::new(socket)).await,
-                Err(error) => debug!(%error, "a connection was lost before it was served"),
-            }
+            let socket = match adopted(socket) {
+                Ok(socket) => socket,
+                Err(error) => return debug!(%error, "a connection was lost before it was served"),
+            };
+            let (end, ending) = ending::of_connection();
+            let connection = |peer, shared| Connection {
+                service: service(ending, peer),
+                shared,
+                end,
+            };
+            let Some(tls) = shared.tls.clone() else {
+                let peer = Peer {
+                    address,
+                    certificate: None,
+                };
+                let connection = connection(peer, shared);
+                return connection
+                    .run(TokioIo::new(socket), Standing::of_nobody().lost())
+                    .await;
+            };
+            let Some(Established {
+                stream,
+                certificate,
+                standing,
+            }) = shaken(&tls, socket, address, &shared).await
+            else {
+                return;
+            };
+            let peer = Peer { address, certificate };
+            let connection = connection(peer, shared);
+            connection.run(TokioIo::new(stream), standing.lost()).await;
         }
+    }
+}
+
+/// A connection over TLS. A drain does not wait for who stalls.
+async fn shaken(
+    tls: &Acceptor,
+    socket: tokio::net::TcpStream,
+    address: SocketAddr,
+    shared: &Shared,
+) -> Option<Established<tokio::net::TcpStream>> {
+    let mut drain = shared.drain.clone();
+    tokio::select! {
+        established = tls.accept(socket, address) => established,
+        () = async {
+            drop(drain.wait_for(|drain| *drain).await);
+            tokio::time::sleep(shared.limits.drain_deadline).await;
+        } => None,
     }
 }
 

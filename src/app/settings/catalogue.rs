@@ -2,11 +2,15 @@
 //!
 //! Each section is taken apart field by field, so that a new field does not compile until it is here.
 
+mod tls;
 mod types;
 
 use toml::Value;
 
-use self::types::Setting;
+use self::{
+    tls::{client_entries, tls_entries},
+    types::Setting,
+};
 use super::{
     AuditSettings, AuthSettings, DrainSettings, DrawSettings, FreshnessSettings, LimitSettings, LogSettings,
     PolicySettings, ServerSettings, Settings, ShipmentSettings, StoreUrl, UpstreamSettings,
@@ -42,6 +46,8 @@ impl Settings {
     pub(super) fn entries(&self) -> Vec<Entry> {
         let Self {
             server,
+            tls,
+            client,
             upstream,
             policy,
             freshness,
@@ -54,6 +60,8 @@ impl Settings {
             log,
         } = self;
         let mut entries = server_entries(server);
+        entries.extend(tls_entries(tls));
+        entries.extend(client_entries(client));
         entries.extend(upstream_entries(upstream, self.upstream_url()));
         entries.extend(policy_entries(policy));
         entries.extend(freshness_entries(freshness));
@@ -77,6 +85,7 @@ fn server_entries(server: &ServerSettings) -> Vec<Entry> {
         acceptance_max_ahead,
         acceptance_max_behind,
         allow_anonymous_remote,
+        allow_plaintext_remote,
     } = server;
     vec![
         entry("server.grpc_addr", grpc_addr),
@@ -86,6 +95,7 @@ fn server_entries(server: &ServerSettings) -> Vec<Entry> {
         entry("server.acceptance_max_ahead", acceptance_max_ahead),
         entry("server.acceptance_max_behind", acceptance_max_behind),
         entry("server.allow_anonymous_remote", allow_anonymous_remote),
+        entry("server.allow_plaintext_remote", allow_plaintext_remote),
     ]
 }
 
@@ -260,6 +270,7 @@ fn limit_entries(limits: &LimitSettings) -> Vec<Entry> {
         max_concurrent_streams,
         max_connections,
         max_header_bytes,
+        handshake_timeout,
         keepalive_interval,
         keepalive_timeout,
         max_connection_age,
@@ -270,6 +281,7 @@ fn limit_entries(limits: &LimitSettings) -> Vec<Entry> {
         entry("limits.max_concurrent_streams", max_concurrent_streams),
         entry("limits.max_connections", max_connections),
         entry("limits.max_header_bytes", max_header_bytes),
+        entry("limits.handshake_timeout", handshake_timeout),
         entry("limits.keepalive_interval", keepalive_interval),
         entry("limits.keepalive_timeout", keepalive_timeout),
         entry("limits.max_connection_age", max_connection_age),

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use super::super::callers::KeyAddress;
 use super::{
-    AuthSettings, FreshnessSettings, Given, LimitSettings, Problem, ServerSettings, Settings, SettingsError,
-    ShipmentSettings, Source,
+    AuthSettings, ClientSettings, FreshnessSettings, Given, LimitSettings, Problem, ServerSettings, Settings,
+    SettingsError, ShipmentSettings, Source, TlsSettings,
 };
 
 /// The most that an issuer's clock may differ: a token that has expired is not to be taken for long.
@@ -22,7 +23,8 @@ pub(super) struct Refusal {
 
 impl Settings {
     /// Checks what no single value shows: that relief expires before strictness, that anonymous callers
-    /// are served on loopback only, and that every limit lets something through.
+    /// and plaintext are served on loopback only, that files of TLS that belong together are all named, and that every limit
+    /// lets something through.
     ///
     /// [`load`](super::load) has done this already; it is for settings that were built or changed by hand.
     ///
@@ -44,6 +46,8 @@ impl Settings {
     pub(super) fn refusals(&self) -> Vec<Refusal> {
         let mut refusals = anonymous_remote(&self.server, &self.auth);
         refusals.extend(authentication(&self.auth));
+        refusals.extend(plaintext_remote(&self.server, &self.tls));
+        refusals.extend(half_of_tls(&self.tls, &self.client));
         refusals.extend(relief_after_decision(&self.freshness));
         refusals.extend(limits_of_zero(&self.limits, &self.shipments));
         refusals
@@ -86,17 +90,70 @@ fn anonymous_remote(server: &ServerSettings, auth: &AuthSettings) -> Vec<Refusal
     if server.allow_anonymous_remote || auth.callers_file().is_some() {
         return Vec::new();
     }
-    [
-        ("server.grpc_addr", server.grpc_addr),
-        ("server.http_addr", server.http_addr),
-    ]
-    .into_iter()
-    .filter(|(_, address)| !is_loopback(*address))
-    .map(|(key, _)| {
+    let remote = remote_addresses(server).map(|key| {
         let reason =
             format!("without authentication only loopback is served; set {key} to a loopback address");
         Refusal::new(&[key], reason)
-    })
+    });
+    remote.collect()
+}
+
+/// Whoever is on the way could read decisions with their reasons, and alter them.
+fn plaintext_remote(server: &ServerSettings, tls: &TlsSettings) -> Vec<Refusal> {
+    if server.allow_plaintext_remote || tls.is_set() {
+        return Vec::new();
+    }
+    let remote = remote_addresses(server).map(|key| {
+        let reason = format!(
+            "plaintext is served on loopback only; set tls.certificate_file and tls.key_file, or {key} to a loopback \
+             address, or server.allow_plaintext_remote where something else encrypts"
+        );
+        Refusal::new(&[key], reason)
+    });
+    remote.collect()
+}
+
+/// The keys of the addresses that are not loopback.
+fn remote_addresses(server: &ServerSettings) -> impl Iterator<Item = &'static str> {
+    let addresses = [
+        ("server.grpc_addr", server.grpc_addr),
+        ("server.http_addr", server.http_addr),
+    ];
+    let remote = addresses
+        .into_iter()
+        .filter(|(_, address)| !is_loopback(*address));
+    remote.map(|(key, _)| key)
+}
+
+fn half_of_tls(tls: &TlsSettings, client: &ClientSettings) -> Vec<Refusal> {
+    let is_set = |path: &Path| !path.as_os_str().is_empty();
+    let (certificate, key) = (is_set(&tls.certificate_file), is_set(&tls.key_file));
+    let (authority, list) = (is_set(&tls.client_ca_file), is_set(&tls.client_crl_file));
+    [
+        (
+            certificate != key,
+            ["tls.certificate_file", "tls.key_file"],
+            "a certificate is served with its key; set both or neither",
+        ),
+        (
+            authority && !certificate,
+            ["tls.client_ca_file", "tls.certificate_file"],
+            "client certificates are shown over TLS; set tls.certificate_file and tls.key_file too",
+        ),
+        (
+            list && !authority,
+            ["tls.client_crl_file", "tls.client_ca_file"],
+            "a list tells what an authority has revoked; set tls.client_ca_file too",
+        ),
+        (
+            is_set(&client.tls_key_file) && !is_set(&client.tls_certificate_file),
+            ["client.tls_key_file", "client.tls_certificate_file"],
+            "a key is shown with its certificate; set client.tls_certificate_file too",
+        ),
+    ]
+    .into_iter()
+    .filter(|(is_half, ..)| *is_half)
+    .map(|(_, keys, reason)| Refusal::new(&keys, reason))
     .collect()
 }
 
@@ -161,6 +218,7 @@ fn limits_of_zero(limits: &LimitSettings, shipments: &ShipmentSettings) -> Vec<R
         max_concurrent_streams,
         max_connections,
         max_header_bytes,
+        handshake_timeout: _,
         keepalive_interval: _,
         keepalive_timeout: _,
         max_connection_age: _,
@@ -231,20 +289,59 @@ mod tests {
             text.contains(&format!("{reason} server.http_addr to a loopback address")),
             "{text}"
         );
+        for key in ["server.grpc_addr = 0.0.0.0:50051", "server.http_addr = [::]:8080"] {
+            let refused = format!("{key}: plaintext is served on loopback only; set tls.certificate_file");
+            assert!(text.contains(&refused), "{text}");
+        }
     }
 
     #[test]
-    fn remote_address_is_served_when_anonymous_callers_are_allowed() {
+    fn remote_address_is_served_when_anonymous_callers_are_allowed_and_plaintext_or_tls_is() {
         let mut settings = Settings::default();
         settings.server.grpc_addr = "0.0.0.0:50051".parse().unwrap();
         settings.server.allow_anonymous_remote = true;
+        assert!(settings.validate().is_err());
+        settings.server.allow_plaintext_remote = true;
         assert!(settings.validate().is_ok());
+        settings.server.allow_plaintext_remote = false;
+        settings.tls.certificate_file = "tls.crt".into();
+        settings.tls.key_file = "tls.key".into();
+        assert!(settings.validate().is_ok());
+        settings.server.allow_anonymous_remote = false;
+        assert!(settings.validate().is_err());
+    }
+
+    #[test]
+    fn files_of_tls_that_belong_together_are_named_together() {
+        for (path, other) in [
+            ("tls.certificate_file", "tls.key_file"),
+            ("tls.key_file", "tls.certificate_file"),
+            ("tls.client_ca_file", "tls.certificate_file"),
+            ("tls.client_crl_file", "tls.client_ca_file"),
+            ("client.tls_key_file", "client.tls_certificate_file"),
+        ] {
+            let text = refused(|settings| {
+                let file = match path {
+                    "tls.certificate_file" => &mut settings.tls.certificate_file,
+                    "tls.key_file" => &mut settings.tls.key_file,
+                    "tls.client_ca_file" => &mut settings.tls.client_ca_file,
+                    "tls.client_crl_file" => &mut settings.tls.client_crl_file,
+                    _ => &mut settings.client.tls_key_file,
+                };
+                *file = "file.pem".into();
+            });
+            assert!(
+                text.contains(&format!("{path} = file.pem")) && text.contains(other),
+                "{text}"
+            );
+        }
     }
 
     #[test]
     fn remote_address_is_served_when_callers_are_known() {
         let mut settings = Settings::default();
         settings.server.grpc_addr = "0.0.0.0:50051".parse().unwrap();
+        settings.server.allow_plaintext_remote = true;
         settings.auth.callers_file = "callers.toml".into();
         assert!(settings.validate().is_ok());
     }
@@ -312,6 +409,9 @@ mod tests {
         settings.server.grpc_addr = "0.0.0.0:1".parse().unwrap();
         settings.server.http_addr = "0.0.0.0:1".parse().unwrap();
         settings.freshness.relief_max_age = "25h".parse().unwrap();
+        settings.tls.client_ca_file = "ca.crt".into();
+        settings.tls.client_crl_file = "crl.pem".into();
+        settings.client.tls_key_file = "tls.key".into();
         settings.limits.max_message_bytes = 0;
         settings.limits.max_concurrent_streams = 0;
         settings.limits.max_connections = 0;

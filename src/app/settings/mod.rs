@@ -16,9 +16,9 @@
 
 mod sections;
 pub use sections::{
-    AuditDurability, AuditFailure, AuditSettings, AuthSettings, DrainSettings, DrawSettings,
-    FreshnessSettings, LimitSettings, LogFormat, LogSettings, PolicySettings, ServerSettings,
-    ShipmentSettings, UpstreamSettings,
+    AuditDurability, AuditFailure, AuditSettings, AuthSettings, ClientCertificates, ClientSettings,
+    DrainSettings, DrawSettings, FreshnessSettings, LimitSettings, LogFormat, LogSettings, PolicySettings,
+    ServerSettings, ShipmentSettings, TlsSettings, UpstreamSettings,
 };
 
 mod duration;
@@ -50,6 +50,10 @@ use serde::Deserialize;
 pub struct Settings {
     /// Where the service listens, keeps its files, and which acceptance times it takes.
     pub server: ServerSettings,
+    /// What both listeners show and whom they trust.
+    pub tls: TlsSettings,
+    /// How commands reach a running server.
+    pub client: ClientSettings,
     /// Where the registry comes from.
     pub upstream: UpstreamSettings,
     /// Where policies and operating parameters come from.

@@ -2,9 +2,11 @@
 
 mod auth;
 mod shipments;
+mod tls;
 
 pub use auth::AuthSettings;
 pub use shipments::ShipmentSettings;
+pub use tls::{ClientCertificates, ClientSettings, TlsSettings};
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -34,6 +36,8 @@ pub struct ServerSettings {
     ///
     /// An anonymous caller has every role: only for networks that something else protects.
     pub allow_anonymous_remote: bool,
+    /// Whether plaintext is served on addresses that are not loopback: only where something else encrypts, or nobody listens.
+    pub allow_plaintext_remote: bool,
 }
 
 impl Default for ServerSettings {
@@ -46,6 +50,7 @@ impl Default for ServerSettings {
             acceptance_max_ahead: Span::new(Duration::from_mins(5)),
             acceptance_max_behind: Span::new(Duration::from_hours(7 * 24)),
             allow_anonymous_remote: false,
+            allow_plaintext_remote: false,
         }
     }
 }
@@ -301,6 +306,8 @@ pub struct LimitSettings {
     pub max_connections: usize,
     /// Largest set of request headers taken, in bytes.
     pub max_header_bytes: u32,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Span,
     /// Silence on a connection after which it is pinged.
     pub keepalive_interval: Span,
     /// How long a ping may go unanswered before the connection is closed.
@@ -318,6 +325,7 @@ impl Default for LimitSettings {
             max_concurrent_streams: 1024,
             max_connections: 10_000,
             max_header_bytes: 16 * 1024,
+            handshake_timeout: Span::new(Duration::from_secs(5)),
             keepalive_interval: Span::new(Duration::from_secs(30)),
             keepalive_timeout: Span::new(Duration::from_secs(20)),
             max_connection_age: Span::new(Duration::from_mins(30)),

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
-    super::{AuditDurability, AuditFailure, LogFormat, Secret, Span, StoreUrl},
+    super::{AuditDurability, AuditFailure, ClientCertificates, LogFormat, Secret, Span, StoreUrl},
     Form,
 };
 
@@ -119,6 +119,18 @@ impl Setting for AuditFailure {
         let name = match self {
             Self::Refuse => "refuse",
             Self::Serve => "serve",
+        };
+        name.to_owned()
+    }
+}
+
+impl Setting for ClientCertificates {
+    const FORM: Form = Form::Choice(&["required", "optional"]);
+
+    fn shown(&self) -> String {
+        let name = match self {
+            Self::Optional => "optional",
+            Self::Required => "required",
         };
         name.to_owned()
     }

@@ -72,11 +72,12 @@ fn last_of_two_equal_flags_stands() {
 
 #[test]
 fn every_key_can_be_set_and_moves_its_own_row_only() {
-    // The store's address follows the data directory unless it is set.
-    let base = [("upstream.url", "nats://broker")];
-    // What some keys need beside them.
-    let file = "[auth]\ncallers_file = \"callers.toml\"\nissuer = \"i\"\naudience = \"a\"\n";
-    let before = load_text(file, &[], &base).unwrap().rows();
+    // The store's address follows the data directory unless it is set, and some files are taken only beside others.
+    let base = "[upstream]\nurl = 'nats://broker'\n\
+        [auth]\ncallers_file = 'callers.toml'\nissuer = 'i'\naudience = 'a'\n\
+         [tls]\ncertificate_file = 'a'\nkey_file = 'a'\nclient_ca_file = 'a'\n\
+        [client]\ntls_certificate_file = 'a'";
+    let before = load_text(base, &[], &[]).unwrap().rows();
 
     for (row, entry) in Settings::default().entries().iter().enumerate() {
         let value = match entry.form {
@@ -92,8 +93,8 @@ fn every_key_can_be_set_and_moves_its_own_row_only() {
             Form::StoreUrl => "postgres://db",
             Form::Secret => SECRET,
         };
-        let through_flag = load_text(file, &[], &[base[0], (entry.key, value)]).unwrap();
-        let through_variable = load_text(file, &[(&variable(entry.key), value)], &[]).unwrap();
+        let through_flag = load_text(base, &[], &[(entry.key, value)]).unwrap();
+        let through_variable = load_text(base, &[(&variable(entry.key), value)], &[]).unwrap();
         assert_eq!(through_variable.rows()[row].1, through_flag.rows()[row].1);
 
         let after = through_flag.rows();
