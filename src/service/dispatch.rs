@@ -9,9 +9,11 @@ use tonic::{Status, body::Body, server::NamedService};
 use tower_service::Service;
 
 use super::{
-    calls::Counting,
+    admission::{Account, Admitted, Conduct, Gatekeeper, Turn},
+    calls::{Call, Counting},
     deadline::Deadline,
     ending::Ending,
+    intake::{Intake, Intakes, Kind},
     served::{
         audit_service_server::AuditServiceServer, facilitation_service_server::FacilitationServiceServer,
         priority_service_server::PriorityServiceServer, registry_service_server::RegistryServiceServer,
@@ -53,11 +55,19 @@ pub struct Dispatch<F, R, A, P, H, V1, V1Alpha> {
     pub ending: Ending,
     /// The other end of the connection.
     pub peer: Peer,
+    /// Lets calls begin on this thread.
+    pub gatekeeper: Arc<Gatekeeper>,
+    /// Whom the calls of the connection are counted for.
+    pub account: Arc<Account>,
+    /// What the connection does.
+    pub conduct: Arc<Conduct>,
+    /// Bounds requests that are not whole.
+    pub intakes: Arc<Intakes>,
 }
 
 /// A tonic service over hyper's body.
 pub trait GrpcService:
-    Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = Answer>
+    Service<Request<Intake>, Response = Response<Body>, Error = Infallible, Future = Answer>
     + NamedService
     + Clone
     + Send
@@ -66,7 +76,7 @@ pub trait GrpcService:
 }
 
 impl<S> GrpcService for S where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = Answer>
+    S: Service<Request<Intake>, Response = Response<Body>, Error = Infallible, Future = Answer>
         + NamedService
         + Clone
         + Send
@@ -90,23 +100,46 @@ where
     type Future = Answer;
 
     fn call(&self, mut request: Request<Incoming>) -> Answer {
-        if is_stream(request.uri().path()) {
+        let begun = Instant::now();
+        let mut call = self.counting.begin(&request, begun.into_std(), &self.conduct);
+        let admitted = self
+            .gatekeeper
+            .admit(call.class(), &self.account, &self.conduct, begun.into_std());
+        let Admitted { turn, charged } = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => return answered_with(call, refusal),
+        };
+        call.charge(charged);
+        if call.streams() && is_stream(request.uri().path()) {
             request.extensions_mut().insert(self.ending.clone());
         }
-        let begun = Instant::now();
-        let call = self.counting.begin(&request, begun.into_std());
-        let deadline = Deadline::from_headers(request.headers(), begun);
-        let (deadline, answer) = match deadline {
-            Ok(None) => (None, self.route(request)),
-            Ok(Some(Deadline(at))) if at <= Instant::now() => {
-                (None, refused(Refusal::DeadlineExceeded.into()))
+        let deadline = match Deadline::from_headers(request.headers(), begun) {
+            Ok(deadline) => deadline,
+            Err(bad) => return answered_with(call, bad.into()),
+        };
+        if let Some(deadline) = deadline {
+            // Streams outlive this future; they take the deadline from here.
+            request.extensions_mut().insert(deadline);
+        }
+        if call.kind() != Kind::One && self.account.is_metered() {
+            request.extensions_mut().insert(Arc::clone(&self.account));
+        }
+        let kind = call.kind();
+        let request = request.map(|body| Intake::new(body, Arc::clone(&self.intakes), kind, begun));
+        let answer = self.route(request);
+        let late = deadline.map(|deadline| (deadline, Arc::clone(&self.gatekeeper)));
+        let answer = async move {
+            if let Turn::Later(come) = turn {
+                // Its sender goes only with the thread.
+                drop(come.await);
             }
-            Ok(Some(deadline)) => {
-                // Streams outlive this future; they take the deadline from here.
-                request.extensions_mut().insert(deadline);
-                (Some(deadline), self.route(request))
+            if let Some((Deadline(at), gatekeeper)) = late
+                && at <= Instant::now()
+            {
+                gatekeeper.count_late();
+                return Ok(Status::from(Refusal::DeadlineExceeded).into_http());
             }
-            Err(bad) => (None, refused(Refusal::from(bad).into())),
+            answer.await
         };
         Box::pin(async move {
             let response = match deadline {
@@ -131,7 +164,7 @@ where
     V1: GrpcService,
     V1Alpha: GrpcService,
 {
-    fn route(&self, request: Request<Incoming>) -> Answer {
+    fn route(&self, request: Request<Intake>) -> Answer {
         let service = request
             .uri()
             .path()
@@ -173,7 +206,13 @@ fn is_stream(path: &str) -> bool {
         .is_some_and(|method| STREAMS.contains(&method))
 }
 
-fn call<S: GrpcService>(service: &S, request: Request<Incoming>) -> Answer {
+fn answered_with(call: Call, refusal: Refusal) -> Answer {
+    Box::pin(std::future::ready(Ok(
+        call.answered(Status::from(refusal).into_http())
+    )))
+}
+
+fn call<S: GrpcService>(service: &S, request: Request<Intake>) -> Answer {
     // Generated services are always ready: they have no queue of their own.
     service.clone().call(request)
 }

@@ -93,6 +93,8 @@ CASES = [
     ("GreenlaneServerErrors", calls({"OK": "0+1x60", "UNAVAILABLE": "0+90x60"}, "RegistryService"), [60], None, None, None),
     ("GreenlaneSheds", [series("greenlane_requests_shed_total", "0x5 0+1x40", cause="max_connections")], [5, 10], 12,
      REPLICA | {"cause": "max_connections"}, "a:8080 turns callers away (max_connections)"),
+    ("GreenlaneSheds", [series("greenlane_requests_shed_total", "0x5 0+90x40", cause="overload")], [5, 10], 12,
+     REPLICA | {"cause": "overload"}, "a:8080 turns callers away (overload)"),
     ("GreenlaneSheds", [series("greenlane_requests_shed_total", "7x60", cause="max_connections")], [60], None, None, None),
     ("GreenlanePolicyActivates", [series("greenlane_policy_next_activation_seconds", "259260-60x20")], [0, 1], 3, HERE,
      "The next policy of greenlane takes effect in 2d 23h 58m 0s"),

@@ -3,18 +3,20 @@
 use std::{
     io,
     net::TcpStream,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, atomic::AtomicUsize},
     thread,
 };
 
-use hyper_util::rt::TokioIo;
 use tokio::{sync::mpsc, task::JoinSet};
 use tracing::debug;
 
-use super::{Accepted, ConnectionService, Counts, Shared, WorkerService, connection::Connection};
+use super::{Accepted, ConnectionService, Shared, WorkerService, connection::Connection};
 use crate::{
     access::Peer,
-    service::ending::{self, Ending},
+    service::{
+        admission::Conduct,
+        ending::{self, Ending},
+    },
 };
 
 /// A worker that runs.
@@ -40,11 +42,21 @@ pub(super) fn start<S: ConnectionService>(
     end: mpsc::UnboundedSender<usize>,
 ) -> io::Result<Worker> {
     let (sockets, received) = mpsc::unbounded_channel();
+    let WorkerService {
+        service,
+        load,
+        rest,
+        beside,
+    } = service;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .on_thread_park(rest)
         .build()?;
-    let WorkerService { service, beside } = service;
-    let connections = Connections { service, shared };
+    let connections = Connections {
+        service,
+        load,
+        shared,
+    };
     let thread = thread::Builder::new()
         .name(format!("grpc-{index}"))
         .spawn(move || {
@@ -74,7 +86,8 @@ impl Drop for End {
 
 /// One worker's connections.
 struct Connections<S> {
-    service: Box<dyn Fn(Ending, Peer) -> S + Send>,
+    service: Box<dyn Fn(Ending, Peer, Arc<Conduct>) -> S + Send>,
+    load: Arc<AtomicUsize>,
     shared: Shared,
 }
 
@@ -93,22 +106,29 @@ impl<S: ConnectionService> Connections<S> {
         while serving.join_next().await.is_some() {}
     }
 
-    fn serve(&self, Accepted { socket, address }: Accepted) -> impl Future<Output = ()> + Send + use<S> {
+    fn serve(&self, accepted: Accepted) -> impl Future<Output = ()> + Send + use<S> {
+        let Accepted {
+            socket,
+            address,
+            open,
+        } = accepted;
         let (end, ending) = ending::of_connection();
+        let conduct = Conduct::new(Arc::clone(&self.load), self.shared.limits.resets);
+        let conduct = Arc::new(conduct);
         let peer = Peer {
             address,
             certificate: None,
         };
         let connection = Connection {
-            service: (self.service)(ending, peer),
+            service: (self.service)(ending, peer, Arc::clone(&conduct)),
             shared: self.shared.clone(),
             end,
+            conduct,
         };
-        let open = Open(Arc::clone(&self.shared.counts));
         async move {
             let _open = open;
             match adopted(socket) {
-                Ok(socket) => connection.run(TokioIo::new(socket)).await,
+                Ok(socket) => connection.run(socket).await,
                 Err(error) => debug!(%error, "a connection was lost before it was served"),
             }
         }
@@ -120,13 +140,4 @@ fn adopted(socket: TcpStream) -> io::Result<tokio::net::TcpStream> {
     socket.set_nodelay(true)?;
     socket.set_nonblocking(true)?;
     tokio::net::TcpStream::from_std(socket)
-}
-
-/// Counts a connection as open until it is dropped.
-struct Open(Arc<Counts>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
 }
