@@ -124,14 +124,17 @@ where
         if call.kind() != Kind::One && self.account.is_metered() {
             request.extensions_mut().insert(Arc::clone(&self.account));
         }
-        let kind = call.kind();
-        let request = request.map(|body| Intake::new(body, Arc::clone(&self.intakes), kind, begun));
+        let (kind, conduct) = (call.kind(), Arc::clone(&self.conduct));
+        let request = request.map(|body| Intake::new(body, Arc::clone(&self.intakes), conduct, kind, begun));
         let answer = self.route(request);
         let late = deadline.map(|deadline| (deadline, Arc::clone(&self.gatekeeper)));
         let answer = async move {
             if let Turn::Later(come) = turn {
                 // Its sender goes only with the thread.
-                drop(come.await);
+                drop(match deadline {
+                    Some(Deadline(at)) => timeout_at(at, come).await.ok(),
+                    None => Some(come.await),
+                });
             }
             if let Some((Deadline(at), gatekeeper)) = late
                 && at <= Instant::now()

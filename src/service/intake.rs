@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
-use super::status::Refusal;
+use super::{admission::Conduct, status::Refusal};
 use crate::metrics::{Metrics, Shed};
 
 /// Bytes of a message that are not counted: most messages are whole before they are looked at.
@@ -58,6 +58,7 @@ pub enum Kind {
 pub struct Intake<B = Incoming> {
     body: B,
     intakes: Arc<Intakes>,
+    conduct: Arc<Conduct>,
     message: Message,
     /// Of this body, in `intakes.held`.
     held: usize,
@@ -69,11 +70,12 @@ pub struct Intake<B = Incoming> {
 }
 
 impl<B> Intake<B> {
-    /// The body of a call that began then.
-    pub fn new(body: B, intakes: Arc<Intakes>, kind: Kind, begun: Instant) -> Self {
+    /// The body of a call that began then, on a connection of that `conduct`.
+    pub fn new(body: B, intakes: Arc<Intakes>, conduct: Arc<Conduct>, kind: Kind, begun: Instant) -> Self {
         Self {
             body,
             intakes,
+            conduct,
             message: Message::default(),
             held: 0,
             kind,
@@ -163,7 +165,12 @@ impl<B: Body<Data = Bytes, Error: Into<tonic::codegen::StdError>> + Unpin> Body 
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Status::from_error(error.into())))),
+            Poll::Ready(Some(Err(error))) => {
+                // What is answered now, nobody takes.
+                self.conduct.reset();
+                self.given_up = true;
+                Poll::Ready(Some(Err(Status::from_error(error.into()))))
+            }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending if self.is_late(context) => {
                 self.intakes.metrics.shed(Shed::Stalled, 1);

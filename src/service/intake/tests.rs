@@ -27,6 +27,10 @@ fn message(length: usize) -> Vec<u8> {
     bytes
 }
 
+fn conduct() -> Arc<Conduct> {
+    Arc::new(Conduct::new(Arc::default(), 1))
+}
+
 fn intakes(max_held: usize) -> Arc<Intakes> {
     Arc::new(Intakes {
         timeout: Duration::from_millis(20),
@@ -38,7 +42,7 @@ fn intakes(max_held: usize) -> Arc<Intakes> {
 
 fn intake(parts: &[&[u8]], intakes: &Arc<Intakes>, kind: Kind) -> Intake<Parts> {
     let parts = parts.iter().map(|part| Bytes::copy_from_slice(part)).collect();
-    Intake::new(Parts(parts), Arc::clone(intakes), kind, Instant::now())
+    Intake::new(Parts(parts), Arc::clone(intakes), conduct(), kind, Instant::now())
 }
 
 /// Reads all that comes without waiting; gives bytes, or why it was given up.
