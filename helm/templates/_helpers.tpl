@@ -90,6 +90,12 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if .Values.store.passwordSecret.name -}}
+{{- if ne .Values.store.kind "postgres" -}}
+{{- fail "store.passwordSecret: only with store.kind=postgres; NATS has store.credentialsSecret" -}}
+{{- end -}}
+{{- $_ := set $own.upstream "password_file" "/etc/greenlane/store.password" -}}
+{{- end -}}
 {{- if .Values.store.credentialsSecret.name -}}
 {{- $_ := set $own.upstream "credentials_file" "/etc/greenlane/nats.creds" -}}
 {{- end -}}
@@ -177,6 +183,15 @@ securityContext:
         path: store-tls/{{ $file }}
       {{- end }}
       {{- end }}
+{{- end }}
+{{- with .Values.store.passwordSecret }}
+{{- if .name }}
+- secret:
+    name: {{ .name }}
+    items:
+      - key: {{ .key }}
+        path: store.password
+{{- end }}
 {{- end }}
 {{- with .Values.store.credentialsSecret }}
 {{- if .name }}

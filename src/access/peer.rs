@@ -1,6 +1,7 @@
 //! The other end of a connection.
 
-use std::{net::SocketAddr, sync::Arc};
+use core::net::SocketAddr;
+use std::sync::Arc;
 
 /// The other end of a connection, as far as the connection tells.
 #[derive(Debug, Clone)]

@@ -67,6 +67,7 @@ pub fn source_settings(settings: &Settings) -> SourceSettings {
             certificate: settings.upstream.tls_certificate_file.clone(),
             key: settings.upstream.tls_key_file.clone(),
         },
+        password_file: settings.upstream.password_file.clone(),
         credentials_file: settings.upstream.credentials_file.clone(),
         nats_prefix: settings.upstream.nats_prefix.clone(),
     }

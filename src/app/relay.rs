@@ -14,6 +14,7 @@ use super::{
     feed::{self, Feed},
     freshness_limits,
     parts::Parts,
+    secret,
     settings::{DrainSettings, Settings, StoreUrl},
 };
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
     registry::Registry,
     service::health,
     upstream::{
+        nats::NatsSettings,
         relay::{Publisher, RelaySettings},
         source::Source,
         status::FeedStatus,
@@ -54,7 +56,12 @@ impl Relay {
             source.kind() != "nats",
             "--from must be a store: NATS is what a relay feeds"
         );
-        let nats = from.nats(to.expose());
+        secret::check_password_file(settings)?;
+        let nats = NatsSettings {
+            // That is of the store that is read.
+            password_file: None,
+            ..from.nats(to.expose())
+        };
         nats.check()?;
         let folder = &settings.server.data_dir;
         std::fs::create_dir_all(folder).with_context(|| format!("server.data_dir {}", folder.display()))?;

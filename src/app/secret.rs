@@ -1,13 +1,16 @@
-//! The master secret of the draw: from a file that only its owner may read, or made once.
+//! Secrets: the draw's master secret, from a file that only its owner may read, or made once; and what keeps all of them to this
+//! process.
 
 use std::{
     fs,
-    io::Write as _,
+    io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, bail};
+use rustix::process;
+use zeroize::Zeroizing;
 
 use super::settings::Settings;
 use crate::audit::signing::open_to_others;
@@ -15,10 +18,10 @@ use crate::audit::signing::open_to_others;
 /// The file in the data folder that holds a secret made by `--generate-secret`.
 const FILE: &str = "draw.secret";
 
-/// Reads the master secret, as hexadecimal digits; makes one when told to and there is none.
-pub fn master_secret(settings: &Settings, generate: bool) -> anyhow::Result<String> {
+/// Reads the master secret, as hexadecimal digits, or the lines of several; makes one when told to and there is none.
+pub fn master_secret(settings: &Settings, generate: bool) -> anyhow::Result<Zeroizing<String>> {
     if let Some(secret) = settings.draw.master_secret.expose() {
-        return Ok(secret.to_owned());
+        return Ok(Zeroizing::new(secret.to_owned()));
     }
     if let Some(file) = settings.draw.master_secret_file() {
         return read(file).context("draw.master_secret_file");
@@ -37,7 +40,36 @@ pub fn master_secret(settings: &Settings, generate: bool) -> anyhow::Result<Stri
     make(&own)
 }
 
-fn read(file: &Path) -> anyhow::Result<String> {
+/// Refuses a file with the password of a store's user that others may read.
+pub fn check_password_file(settings: &Settings) -> anyhow::Result<()> {
+    let file = &settings.upstream.password_file;
+    if file.as_os_str().is_empty() {
+        return Ok(());
+    }
+    own(file).context("upstream.password_file")
+}
+
+/// From now on no core dump of this process is written, whatever the system's limits: it would hold every secret. Other
+/// processes of the same user can no longer look into its memory either.
+pub fn stay_out_of_core_dumps() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    process::set_dumpable_behavior(process::DumpableBehavior::NotDumpable)?;
+    let none = process::Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    process::setrlimit(process::Resource::Core, none)?;
+    Ok(())
+}
+
+fn read(file: &Path) -> anyhow::Result<Zeroizing<String>> {
+    own(file)?;
+    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    Ok(Zeroizing::new(text))
+}
+
+/// Refuses a secret's file that others may read.
+fn own(file: &Path) -> anyhow::Result<()> {
     let metadata = fs::metadata(file).with_context(|| file.display().to_string())?;
     if let Some(mode) = open_to_others(&metadata) {
         bail!(
@@ -45,11 +77,12 @@ fn read(file: &Path) -> anyhow::Result<String> {
             file.display()
         );
     }
-    fs::read_to_string(file).with_context(|| file.display().to_string())
+    Ok(())
 }
 
-fn make(file: &PathBuf) -> anyhow::Result<String> {
-    let secret = hex::encode(rand::random::<[u8; 32]>());
+fn make(file: &PathBuf) -> anyhow::Result<Zeroizing<String>> {
+    let bytes = Zeroizing::new(rand::random::<[u8; 32]>());
+    let secret = Zeroizing::new(hex::encode(*bytes));
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
@@ -61,7 +94,8 @@ fn make(file: &PathBuf) -> anyhow::Result<String> {
         .mode(0o600)
         .open(file)
         .with_context(|| file.display().to_string())?;
-    written.write_all(format!("{secret}\n").as_bytes())?;
+    written.write_all(secret.as_bytes())?;
+    written.write_all(b"\n")?;
     written.sync_all()?;
     tracing::info!(file = %file.display(), "master secret of the draw made; keep a copy: without it no draw can be recomputed");
     Ok(secret)

@@ -70,10 +70,10 @@ impl SignedHead {
     }
 
     /// What a head says, once it is known that the owner of the key says so.
-    pub fn check(text: &[u8], signature: &[u8], public_key: &Hash) -> Result<Self, StatementFault> {
+    pub fn check(text: &[u8], signature: &[u8], trusted: &[Hash]) -> Result<Self, StatementFault> {
         let parsed = std::str::from_utf8(text).ok().and_then(Self::parse);
         let head = parsed.ok_or(StatementFault::Malformed)?;
-        statement::check(text, signature, &head.public_key, public_key)?;
+        statement::check(text, signature, &head.public_key, trusted)?;
         Ok(head)
     }
 }

@@ -245,8 +245,8 @@ pub struct Proven {
 }
 
 impl Proof {
-    /// Checks the proof with nothing but the public key.
-    pub fn check(&self, public_key: &Hash) -> Result<Proven, ProofFault> {
+    /// Checks the proof with nothing but the public keys that are trusted.
+    pub fn check(&self, trusted: &[Hash]) -> Result<Proven, ProofFault> {
         if self.format != FORMAT {
             return Err(ProofFault::Format);
         }
@@ -263,7 +263,7 @@ impl Proof {
             text: self.seal.clone().into_bytes(),
             signature,
         };
-        let seal = signed.check(public_key)?;
+        let seal = signed.check(trusted)?;
         if self.tree_size != seal.records {
             return Err(ProofFault::Differs("tree_size"));
         }

@@ -143,9 +143,9 @@ impl SignedSeal {
     }
 
     /// What the seal says, once it is known that the owner of the key says so.
-    pub fn check(&self, public_key: &Hash) -> Result<Seal, StatementFault> {
+    pub fn check(&self, trusted: &[Hash]) -> Result<Seal, StatementFault> {
         let seal = self.unverified().ok_or(StatementFault::Malformed)?;
-        statement::check(&self.text, &self.signature, &seal.public_key, public_key)?;
+        statement::check(&self.text, &self.signature, &seal.public_key, trusted)?;
         Ok(seal)
     }
 

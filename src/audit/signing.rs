@@ -17,6 +17,7 @@ use ring::{
     signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey},
 };
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use super::sidecar::make_private_directory;
 
@@ -117,9 +118,9 @@ impl SigningKey {
                 mode,
             });
         }
-        let text = fs::read_to_string(path).map_err(failed)?;
+        let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
         body(&text, PRIVATE_LABEL, &PRIVATE_PREFIX)
-            .and_then(|seed| Self::from_seed(&seed))
+            .and_then(|seed| Self::from_seed(&Zeroizing::new(seed)))
             .ok_or_else(|| SigningError::Malformed {
                 path: path.to_owned(),
                 what: "private key (PKCS#8)",
@@ -203,7 +204,8 @@ fn make(path: &Path) -> Result<(), SigningError> {
     let seed: [u8; SEED_BYTES] = ring::rand::generate(&SystemRandom::new())
         .map_err(|_| SigningError::NoRandomness)?
         .expose();
-    let text = pem(PRIVATE_LABEL, &[&PRIVATE_PREFIX[..], &seed].concat());
+    let der = Zeroizing::new([&PRIVATE_PREFIX[..], &*Zeroizing::new(seed)].concat());
+    let text = Zeroizing::new(pem(PRIVATE_LABEL, &der));
     let aside = write_aside(path, text.as_bytes(), 0o600).map_err(failed)?;
     // A link, not a rename: it fails where there is a key already, and a torn one is never seen.
     let linked = fs::hard_link(&aside, path);
@@ -238,8 +240,8 @@ fn pem(label: &str, der: &[u8]) -> String {
 fn body(text: &str, label: &str, prefix: &[u8]) -> Option<[u8; 32]> {
     let (_, rest) = text.split_once(&format!("-----BEGIN {label}-----"))?;
     let (base64, _) = rest.split_once(&format!("-----END {label}-----"))?;
-    let base64: String = base64.split_ascii_whitespace().collect();
-    let der = STANDARD.decode(base64).ok()?;
+    let base64: Zeroizing<String> = Zeroizing::new(base64.split_ascii_whitespace().collect());
+    let der = Zeroizing::new(STANDARD.decode(&*base64).ok()?);
     der.strip_prefix(prefix)?.try_into().ok()
 }
 

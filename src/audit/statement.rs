@@ -18,7 +18,7 @@ pub enum StatementFault {
     /// Its text is not in the form of such a statement.
     #[error("its text is not in its form")]
     Malformed,
-    /// It names another key than the one that is trusted.
+    /// It names a key that is not trusted.
     #[error("it names another public key")]
     OtherKey,
     /// The signature is missing, or over something else, or by another key.
@@ -26,17 +26,17 @@ pub enum StatementFault {
     Signature,
 }
 
-/// Checks that a text, which says it is signed by `named`, is signed by the key that is trusted.
+/// Checks that a text, which says it is signed by `named`, is signed by that key, and that it is among those that are trusted.
 pub(super) fn check(
     text: &[u8],
     signature: &[u8],
     named: &Hash,
-    trusted: &Hash,
+    trusted: &[Hash],
 ) -> Result<(), StatementFault> {
-    if named != trusted {
+    if !trusted.contains(named) {
         return Err(StatementFault::OtherKey);
     }
-    if !signing::verify(trusted, text, signature) {
+    if !signing::verify(named, text, signature) {
         return Err(StatementFault::Signature);
     }
     Ok(())

@@ -207,13 +207,13 @@ pub struct HeadText<'a> {
     pub signature: &'a [u8],
 }
 
-/// Verifies the log of a directory against the public key of its replica and, where there is one, a signed head, of before
-/// the call. `progress` is told of bytes read, from several threads.
+/// Verifies the log of a directory against the public keys of its replica, each of which it had at some time, and, where there
+/// is one, a signed head, of before the call. `progress` is told of bytes read, from several threads.
 ///
 /// The log may be written meanwhile: what comes later is not looked at.
 pub fn verify(
     directory: &Path,
-    public_key: &Hash,
+    trusted: &[Hash],
     head: Option<HeadText<'_>>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Report, VerifyError> {
@@ -229,11 +229,11 @@ pub fn verify(
             directory: directory.to_owned(),
         });
     }
-    let head = head.map(|head| links::HeadClaim::check(&head, public_key));
+    let head = head.map(|head| links::HeadClaim::check(&head, trusted));
     let asked = head.as_ref().and_then(links::HeadClaim::sequence);
-    let examined = examine_all(&files, public_key, asked, progress)?;
+    let examined = examine_all(&files, trusted, asked, progress)?;
     let seals = seals.into_iter().map(|(first, _)| first).collect();
-    let mut linking = links::Linking::new(directory, public_key, seals);
+    let mut linking = links::Linking::new(directory, trusted, seals);
     linking.walk(examined)?;
     let mut report = linking.finish(head.as_ref());
     report
@@ -247,7 +247,7 @@ pub fn verify(
 /// Examines every segment, several at a time.
 fn examine_all(
     files: &[(u64, PathBuf)],
-    public_key: &Hash,
+    trusted: &[Hash],
     head: Option<u64>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Vec<Examined>, ReadError> {
@@ -260,7 +260,7 @@ fn examine_all(
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some((first, path)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let examined = segment::examine(*first, path, public_key, head);
+                    let examined = segment::examine(*first, path, trusted, head);
                     if let Ok(examined) = &examined {
                         progress(examined.length);
                     }

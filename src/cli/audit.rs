@@ -70,10 +70,10 @@ impl Log {
 /// Whose log.
 #[derive(Debug, clap::Args)]
 struct Signer {
-    /// Public key of the replica, in PEM; take it from where the log's writer cannot change it [default: `signing.pub` beside
-    /// the key of the settings]
+    /// Public key of the replica, in PEM; take it from where the log's writer cannot change it. May be given for each key that
+    /// the replica has had [default: `signing.pub` beside the key of the settings]
     #[arg(long, value_name = "FILE")]
-    public_key: Option<PathBuf>,
+    public_key: Vec<PathBuf>,
 }
 
 impl Signer {
@@ -81,13 +81,17 @@ impl Signer {
         &self,
         context: &Context,
         log: &Log,
-    ) -> Result<[u8; signing::PUBLIC_KEY_BYTES], signing::SigningError> {
+    ) -> Result<Vec<[u8; signing::PUBLIC_KEY_BYTES]>, signing::SigningError> {
         let own = &context.settings().audit.signing_key_file;
-        let path = match &self.public_key {
-            Some(path) => path.clone(),
-            None if own.as_os_str().is_empty() => log.directory(context).join("signing.pub"),
-            None => signing::public_path(own),
-        };
-        signing::read_public_key(&path)
+        if self.public_key.is_empty() {
+            let path = if own.as_os_str().is_empty() {
+                log.directory(context).join("signing.pub")
+            } else {
+                signing::public_path(own)
+            };
+            return Ok(vec![signing::read_public_key(&path)?]);
+        }
+        let paths = self.public_key.iter();
+        paths.map(|path| signing::read_public_key(path)).collect()
     }
 }

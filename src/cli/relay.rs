@@ -2,8 +2,10 @@
 
 use std::{net::SocketAddr, process::ExitCode};
 
+use anyhow::Context as _;
+
 use super::Context;
-use crate::app::{self, relay, settings::StoreUrl, telemetry};
+use crate::app::{self, relay, secret, settings::StoreUrl, telemetry};
 
 /// Feed NATS `JetStream` from a store, so that replicas need only NATS. Two relays may run
 #[derive(Debug, clap::Args)]
@@ -32,6 +34,7 @@ impl Relay {
         settings.upstream.url = StoreUrl::new(self.from);
         let (to, accept_drift) = (StoreUrl::new(self.to), self.accept_drift);
         telemetry::start(&settings.log)?;
+        secret::stay_out_of_core_dumps().context("core dumps cannot be switched off")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+
 use super::{Context, output};
 use crate::app::{App, StopSignals, Stopped, policies, secret, telemetry};
 
@@ -40,6 +42,7 @@ impl Serve {
             return check_config(context);
         }
         telemetry::start(&settings.log)?;
+        secret::stay_out_of_core_dumps().context("core dumps cannot be switched off")?;
         let master_secret = secret::master_secret(settings, self.generate_secret)?;
         // Requests run on threads of their own; this one only accepts, watches and waits.
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,6 +1,7 @@
 //! Draw keys by epoch, and the epoch and draw that a declaration keeps.
 
 mod recent;
+mod secrets;
 
 use std::{
     fmt,
@@ -8,26 +9,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use thiserror::Error;
 
-use self::recent::RecentDraws;
+use self::{recent::RecentDraws, secrets::MasterSecrets};
 use crate::{
     domain::{Date, decision::Lane, declaration::Declaration, identifier::DeclarationNumber},
-    policy::draw::{Drawn, Epoch, EpochKey, MIN_SECRET_BYTES, MasterSecret, Subject},
+    policy::draw::{Drawn, Epoch, EpochKey, Subject},
 };
 
-pub use self::recent::REMEMBERED;
-
-/// Why a text is no master secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum SecretError {
-    /// Not hexadecimal.
-    #[error("the master secret must be hexadecimal digits")]
-    NotHex,
-    /// Too short.
-    #[error("the master secret must have at least {MIN_SECRET_BYTES} bytes, {} hexadecimal digits", 2 * MIN_SECRET_BYTES)]
-    TooShort,
-}
+pub use self::{recent::REMEMBERED, secrets::SecretError};
 
 /// What is known of a declaration that was decided before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +46,7 @@ pub type KnownDraws = Box<dyn Fn(&DeclarationNumber) -> Option<First> + Send + S
 /// A declaration that was decided before keeps its first epoch and subject, as long as this replica or [`KnownDraws`]
 /// remember it: a transport document that is sent later does not draw again.
 pub struct DrawKeys {
-    secret: MasterSecret,
+    secrets: MasterSecrets,
     keys: ArcSwap<Vec<(Epoch, EpochKey)>>,
     recent: RecentDraws,
     known: OnceLock<KnownDraws>,
@@ -72,12 +61,12 @@ impl fmt::Debug for DrawKeys {
 }
 
 impl DrawKeys {
-    /// Takes a master secret as hexadecimal digits; white space around it does not count.
-    pub fn from_hex(secret: &str) -> Result<Self, SecretError> {
-        let bytes = hex::decode(secret.trim()).map_err(|_| SecretError::NotHex)?;
-        let secret = MasterSecret::new(&bytes).ok_or(SecretError::TooShort)?;
+    /// Takes a master secret as hexadecimal digits, or several that take over from one another: the first one, then a line
+    /// each of the month that it begins with and its digits, `2027-02 51d0...`.
+    pub fn from_hex(secrets: &str) -> Result<Self, SecretError> {
+        let secrets = MasterSecrets::read(secrets)?;
         Ok(Self {
-            secret,
+            secrets,
             keys: ArcSwap::default(),
             recent: RecentDraws::default(),
             known: OnceLock::new(),
@@ -140,7 +129,7 @@ impl DrawKeys {
 
     /// The key of an epoch.
     pub fn key(&self, epoch: Epoch) -> EpochKey {
-        self.secret.epoch_key(epoch)
+        self.secrets.key(epoch)
     }
 
     /// Whether nothing may be drawn in an epoch, because the key that others committed to is another one.
@@ -159,7 +148,7 @@ impl DrawKeys {
             return draw(key);
         }
         drop(keys);
-        let key = self.secret.epoch_key(epoch);
+        let key = self.secrets.key(epoch);
         // A few epochs at most: acceptance dates are days apart.
         self.keys.rcu(|keys| {
             let mut keys = Vec::clone(keys);

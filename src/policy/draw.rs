@@ -13,6 +13,7 @@ use ring::{
     hkdf, hmac,
 };
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::domain::{Date, Ppm, declaration::Declaration};
 
@@ -40,14 +41,14 @@ impl MasterSecret {
     /// The key of an epoch.
     pub fn epoch_key(&self, epoch: Epoch) -> EpochKey {
         let name = epoch.name();
-        let mut key = [0; KEY_BYTES];
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
         // HKDF-SHA-256 refuses only outputs over 255 x 32 bytes, and this one is 32.
         let filled = self
             .0
             .expand(&[name.as_bytes()], KeyLength)
-            .and_then(|okm| okm.fill(&mut key));
+            .and_then(|okm| okm.fill(&mut key[..]));
         debug_assert!(filled.is_ok());
-        EpochKey::new(key)
+        EpochKey::new(*key)
     }
 }
 
@@ -154,7 +155,7 @@ impl FromStr for Epoch {
 pub struct EpochKey {
     /// SHA-256 of the key, lower-case hex: what is published before the epoch begins.
     pub commitment: String,
-    key: [u8; KEY_BYTES],
+    key: Zeroizing<[u8; KEY_BYTES]>,
     mac: hmac::Key,
 }
 
@@ -172,7 +173,7 @@ impl EpochKey {
         Self {
             commitment: hex::encode(digest(&SHA256, &key)),
             mac: hmac::Key::new(hmac::HMAC_SHA256, &key),
-            key,
+            key: Zeroizing::new(key),
         }
     }
 
@@ -185,7 +186,7 @@ impl EpochKey {
 
     /// Gives the key away, as 64 hexadecimal digits: for the one place that reveals it after its time.
     pub fn reveal(&self) -> String {
-        hex::encode(self.key)
+        hex::encode(*self.key)
     }
 }
 

@@ -20,6 +20,7 @@ pub mod guard;
 pub mod history;
 pub mod log;
 pub mod nats;
+mod password;
 pub mod postgres;
 pub mod relay;
 pub mod row;

@@ -33,7 +33,7 @@ pub use shipments::{ShipmentFeed, Shipments};
 pub use snapshot::store_digest;
 pub use tls::TlsFiles;
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, path::PathBuf, time::Duration};
 
 use tokio_postgres::error::SqlState;
 
@@ -52,6 +52,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Certificates.
     pub tls: TlsFiles,
+    /// Password in place of one in the address, read for every connection.
+    pub password_file: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Settings {

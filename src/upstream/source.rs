@@ -31,6 +31,8 @@ pub struct SourceSettings {
     pub timeout: Duration,
     /// Certificates, where a store is reached over TLS.
     pub tls: postgres::TlsFiles,
+    /// Password of the store's user, in place of one in the address; empty is none.
+    pub password_file: PathBuf,
     /// NATS credentials; empty is none.
     pub credentials_file: PathBuf,
     /// The beginning of the names of NATS streams, buckets and subjects.
@@ -62,6 +64,7 @@ impl SourceSettings {
             heartbeat_interval,
             timeout,
             tls,
+            password_file,
             credentials_file: _,
             nats_prefix: _,
         } = self.clone();
@@ -71,6 +74,7 @@ impl SourceSettings {
             heartbeat_interval,
             timeout,
             tls,
+            password_file: (!password_file.as_os_str().is_empty()).then_some(password_file),
         }
     }
 
@@ -82,6 +86,7 @@ impl SourceSettings {
             prefix: self.nats_prefix.clone(),
             timeout: self.timeout,
             heartbeat_interval: self.heartbeat_interval,
+            password_file: file(&self.password_file),
             credentials_file: file(&self.credentials_file),
             tls_ca_file: file(&self.tls.ca),
             tls_client: file(&self.tls.certificate).zip(file(&self.tls.key)),

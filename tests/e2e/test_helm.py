@@ -33,7 +33,7 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 CHARTS_OWN = {
     "server.grpc_addr", "server.http_addr", "server.data_dir", "server.workers", "server.allow_anonymous_remote",
     "upstream.url", "upstream.tls_ca_file", "upstream.tls_certificate_file", "upstream.tls_key_file",
-    "upstream.credentials_file", "policy.directory", "draw.master_secret_file", "draw.master_secret", "audit.directory",
+    "upstream.password_file", "upstream.credentials_file", "policy.directory", "draw.master_secret_file", "draw.master_secret", "audit.directory",
     "audit.replica", "audit.signing_key_file",
 }
 MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -431,7 +431,7 @@ def cluster(folder: pathlib.Path, objects, url: str = "") -> tuple[dict, dict]:
     subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", folder / "signing.key"], check=True)
     public = subprocess.run(["openssl", "pkey", "-in", folder / "signing.key", "-pubout"], check=True, capture_output=True)
     secrets = {"greenlane-draw": {"master-secret": SECRET}, "greenlane-store": {"url": url}, "greenlane-nats": {"url": url},
-               "greenlane-owner": {"url": url, "address": url},
+               "greenlane-store-login": {"password": "marker"}, "greenlane-owner": {"url": url, "address": url},
                "greenlane-signing": {"signing.key": (folder / "signing.key").read_text(), "signing.pub": public.stdout.decode()}}
     return secrets, {of_kind(objects, "ConfigMap", "replica")["metadata"]["name"]:
                      of_kind(objects, "ConfigMap", "replica")["data"], "greenlane-policies": {"cn-gacc-251.toml": POLICY}}

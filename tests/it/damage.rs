@@ -506,7 +506,7 @@ fn a_head_of_another_key_or_another_history_does_not_count() {
             signature,
         };
         let public_key = log.key.public_key();
-        greenlane::audit::verify::verify(log.path(), &public_key, Some(head), &|_| {}).unwrap()
+        greenlane::audit::verify::verify(log.path(), &[public_key], Some(head), &|_| {}).unwrap()
     };
     assert!(matches!(first(&check(&text, &signature)).what, What::Head(_)));
     let (text, _) = log.signed_head();
@@ -557,7 +557,7 @@ fn seals_name_the_seal_before() {
     let mut before = [0; 32];
     for (sequence, path) in &segments[..segments.len() - 1] {
         let signed = SignedSeal::read(path).unwrap().unwrap();
-        let seal = signed.check(&log.key.public_key()).unwrap();
+        let seal = signed.check(&[log.key.public_key()]).unwrap();
         assert_eq!((seal.segment, seal.previous_seal), (*sequence, before));
         assert_eq!(
             seal.bytes,

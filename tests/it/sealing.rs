@@ -15,6 +15,8 @@ use greenlane::audit::{
     seal::{LEAVES, SEAL, SIGNATURE, Seal, SignedSeal},
     sealer::Sealer,
     sidecar,
+    signing::SigningKey,
+    verify::{What, verify},
 };
 use greenlane::wire::pb::Lane;
 use jiff::{SignedDuration, Timestamp};
@@ -138,6 +140,32 @@ fn a_damaged_segment_gets_no_seal_and_keeps_its_bytes() {
 }
 
 #[test]
+fn a_log_whose_signing_key_was_replaced_verifies_by_both_keys_and_by_neither_alone() {
+    let mut log = Log::write(30, SEGMENT);
+    let first = log.key.public_key();
+    log.key = Arc::new(SigningKey::load_or_make(&log.path().join("second.key")).unwrap());
+    let second = log.key.public_key();
+    assert_ne!(first, second);
+    log.append(30..60, SEGMENT);
+    let faults = |trusted: &[_]| {
+        let report = verify(log.path(), trusted, None, &|_| {}).unwrap();
+        (report.is_good(), report.faults)
+    };
+    assert_eq!(faults(&[first, second]), (true, vec![]));
+    assert_eq!(faults(&[second, first]), (true, vec![]));
+    for alone in [first, second] {
+        let (good, faults) = faults(&[alone]);
+        assert!(
+            !good && faults.iter().any(|fault| fault.what == What::OpenedBy),
+            "{faults:?}"
+        );
+    }
+    let proof = prove(log.path(), &decision_id(0)).unwrap();
+    assert!(proof.check(&[second, first]).is_ok());
+    assert!(matches!(proof.check(&[second]), Err(ProofFault::Seal(_))));
+}
+
+#[test]
 fn every_sealed_decision_is_proven_and_a_changed_proof_proves_nothing() {
     let log = Log::write(60, SEGMENT);
     let public_key = log.key.public_key();
@@ -154,7 +182,7 @@ fn every_sealed_decision_is_proven_and_a_changed_proof_proves_nothing() {
             }
             Err(error) => panic!("{error}"),
         };
-        let proven = proof.check(&public_key).unwrap();
+        let proven = proof.check(&[public_key]).unwrap();
         assert!(proven.sequence < sealed_to);
         let json = serde_json::to_string(&proof).unwrap();
         assert_eq!(serde_json::from_str::<Proof>(&json).unwrap(), proof);
@@ -162,7 +190,7 @@ fn every_sealed_decision_is_proven_and_a_changed_proof_proves_nothing() {
         let changed = |change: &dyn Fn(&mut Proof)| {
             let mut proof = proof.clone();
             change(&mut proof);
-            proof.check(&public_key)
+            proof.check(&[public_key])
         };
         let other = |text: &str| text.replacen(|c: char| c.is_ascii_digit(), "f", 1);
         assert_eq!(
@@ -194,7 +222,7 @@ fn every_sealed_decision_is_proven_and_a_changed_proof_proves_nothing() {
             changed(&|proof| proof.signature = other(&proof.signature)),
             Err(ProofFault::Seal(_))
         ));
-        assert!(matches!(proof.check(&[1; 32]), Err(ProofFault::Seal(_))));
+        assert!(matches!(proof.check(&[[1; 32]]), Err(ProofFault::Seal(_))));
     }
     assert!(matches!(
         prove(log.path(), &decision_id(60)),

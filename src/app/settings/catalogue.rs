@@ -104,6 +104,7 @@ fn upstream_entries(upstream: &UpstreamSettings, effective_url: String) -> Vec<E
         tls_ca_file,
         tls_certificate_file,
         tls_key_file,
+        password_file,
         credentials_file,
         nats_prefix,
     } = upstream;
@@ -121,6 +122,7 @@ fn upstream_entries(upstream: &UpstreamSettings, effective_url: String) -> Vec<E
         entry("upstream.tls_ca_file", tls_ca_file),
         entry("upstream.tls_certificate_file", tls_certificate_file),
         entry("upstream.tls_key_file", tls_key_file),
+        entry("upstream.password_file", password_file),
         entry("upstream.credentials_file", credentials_file),
         entry("upstream.nats_prefix", nats_prefix),
     ]

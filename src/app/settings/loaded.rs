@@ -100,6 +100,7 @@ mod tests {
             "upstream.tls_ca_file \"\"",
             "upstream.tls_certificate_file \"\"",
             "upstream.tls_key_file \"\"",
+            "upstream.password_file \"\"",
             "upstream.credentials_file \"\"",
             "upstream.nats_prefix greenlane",
             "policy.directory \"\"",

@@ -3,20 +3,21 @@
 use std::fmt;
 
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 /// A secret as hex digits, 32 bytes or more, or none.
 ///
 /// `Debug` says only whether it is set; there is no `Display` and no `Serialize`.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 /// The address of an upstream store, or none.
 ///
 /// `Debug` and `Display` mask what may be a password: all that stands before `@`, and the query.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct StoreUrl(String);
+#[serde(from = "String")]
+pub struct StoreUrl(Zeroizing<String>);
 
 const LEAST_HEX_DIGITS: usize = 64;
 const MASK: &str = "***";
@@ -33,7 +34,7 @@ impl Secret {
     /// Gives the hex digits, for the one place that derives keys from them.
     #[must_use]
     pub fn expose(&self) -> Option<&str> {
-        self.is_set().then_some(self.0.as_str())
+        self.is_set().then(|| self.0.as_str())
     }
 
     /// Says whether it is set, for `--check-config`.
@@ -49,7 +50,7 @@ impl TryFrom<String> for Secret {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let whole_bytes = text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if text.is_empty() || whole_bytes && text.len() >= LEAST_HEX_DIGITS {
-            Ok(Self(text))
+            Ok(Self(Zeroizing::new(text)))
         } else {
             Err("a secret is 64 or more hex digits")
         }
@@ -67,7 +68,7 @@ impl fmt::Debug for Secret {
 impl StoreUrl {
     /// Wraps an address.
     pub fn new(url: impl Into<String>) -> Self {
-        Self(url.into())
+        Self(Zeroizing::new(url.into()))
     }
 
     /// Says whether there is no address, which means the embedded store.
@@ -80,6 +81,12 @@ impl StoreUrl {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<String> for StoreUrl {
+    fn from(url: String) -> Self {
+        Self::new(url)
     }
 }
 

@@ -84,6 +84,9 @@ pub struct UpstreamSettings {
     pub tls_certificate_file: PathBuf,
     /// Private key (PEM) of the client certificate.
     pub tls_key_file: PathBuf,
+    /// File (mode 0600) with the password of the store's user, in place of one in `url`; read again for every connection. Empty
+    /// is none.
+    pub password_file: PathBuf,
     /// NATS credentials (a `.creds` file); empty is none.
     pub credentials_file: PathBuf,
     /// Beginning of the names of NATS streams, buckets and subjects.
@@ -106,6 +109,7 @@ impl Default for UpstreamSettings {
             tls_ca_file: PathBuf::new(),
             tls_certificate_file: PathBuf::new(),
             tls_key_file: PathBuf::new(),
+            password_file: PathBuf::new(),
             credentials_file: PathBuf::new(),
             nats_prefix: "greenlane".to_owned(),
         }

@@ -26,8 +26,8 @@ const MAY_BE_UNSEALED: usize = 2;
 pub(super) struct HeadClaim(Result<SignedHead, StatementFault>);
 
 impl HeadClaim {
-    pub(super) fn check(head: &HeadText<'_>, public_key: &Hash) -> Self {
-        Self(SignedHead::check(head.text, head.signature, public_key))
+    pub(super) fn check(head: &HeadText<'_>, trusted: &[Hash]) -> Self {
+        Self(SignedHead::check(head.text, head.signature, trusted))
     }
 
     pub(super) fn sequence(&self) -> Option<u64> {
@@ -48,7 +48,7 @@ enum Sealed {
 /// Walks over segments and seals in order.
 pub(super) struct Linking<'a> {
     directory: &'a Path,
-    public_key: &'a Hash,
+    trusted: &'a [Hash],
     /// First sequences of the segments that had a seal before any was read: one that is sealed meanwhile was read unsealed.
     seals: BTreeSet<u64>,
     report: Report,
@@ -65,10 +65,10 @@ pub(super) struct Linking<'a> {
 
 impl<'a> Linking<'a> {
     /// `seals` are the first sequences of segments that had a seal before any segment was read.
-    pub(super) fn new(directory: &'a Path, public_key: &'a Hash, seals: BTreeSet<u64>) -> Self {
+    pub(super) fn new(directory: &'a Path, trusted: &'a [Hash], seals: BTreeSet<u64>) -> Self {
         Self {
             directory,
-            public_key,
+            trusted,
             seals,
             report: Report {
                 replica: String::new(),
@@ -248,7 +248,7 @@ impl<'a> Linking<'a> {
             return Ok(Sealed::Not);
         };
         let before = self.seal.replace(signed.digest());
-        let what = match signed.check(self.public_key) {
+        let what = match signed.check(self.trusted) {
             Err(fault) => What::Seal(fault),
             Ok(seal) if seal.segment != first => What::SealDiffers("the segment"),
             Ok(seal) => {

@@ -44,11 +44,11 @@ pub(super) struct Examined {
     pub(super) length: u64,
 }
 
-/// Reads a segment; `public_key` is whose it should be, `head` a sequence whose chain is asked for.
+/// Reads a segment; `trusted` are the keys whose it may be, `head` a sequence whose chain is asked for.
 pub(super) fn examine(
     first: u64,
     path: &Path,
-    public_key: &Hash,
+    trusted: &[Hash],
     head: Option<u64>,
 ) -> Result<Examined, ReadError> {
     let (header, reader) = match SegmentReader::open(path) {
@@ -57,7 +57,7 @@ pub(super) fn examine(
         Err(error) => return Err(error),
     };
     let mut examining = Examining {
-        public_key,
+        trusted,
         head,
         chain: header.map(|header| header.chain_before),
         leaves: Tree::default(),
@@ -99,7 +99,7 @@ pub(super) fn examine(
 }
 
 struct Examining<'a> {
-    public_key: &'a Hash,
+    trusted: &'a [Hash],
     head: Option<u64>,
     /// Chain of the group before; `None` where that cannot be known.
     chain: Option<Hash>,
@@ -204,7 +204,7 @@ impl Examining<'_> {
             | None => None,
         };
         match opened {
-            Some(opened) if opened.public_key != self.public_key => {
+            Some(opened) if !self.trusted.iter().any(|key| key[..] == opened.public_key) => {
                 self.fault(sequence, offset, What::OpenedBy);
             }
             None if sequence == self.found.first => self.fault(sequence, offset, What::NotOpened),

@@ -50,7 +50,7 @@ impl Verify {
 
     fn whole(&self, context: &Context) -> anyhow::Result<bool> {
         let directory = self.log.directory(context);
-        let public_key = self.signer.read(context, &self.log)?;
+        let trusted = self.signer.read(context, &self.log)?;
         let head = self
             .head
             .as_ref()
@@ -64,7 +64,7 @@ impl Verify {
             .map(|(text, signature)| HeadText { text, signature });
         let begun = Instant::now();
         let bar = output::progress(Some(size_of_log(&directory).unwrap_or_default()));
-        let report = verify(&directory, &public_key, head, &|bytes| bar.inc(bytes))?;
+        let report = verify(&directory, &trusted, head, &|bytes| bar.inc(bytes))?;
         bar.finish_and_clear();
         let seconds = begun.elapsed().as_secs_f64();
         match context.output {
@@ -80,11 +80,11 @@ impl Verify {
     }
 
     fn proof(&self, context: &Context, file: &Path) -> anyhow::Result<bool> {
-        let public_key = self.signer.read(context, &self.log)?;
+        let trusted = self.signer.read(context, &self.log)?;
         let text = fs::read(file).with_context(|| file.display().to_string())?;
         let proof: Proof =
             serde_json::from_slice(&text).with_context(|| format!("{}: no proof", file.display()))?;
-        let checked = proof.check(&public_key);
+        let checked = proof.check(&trusted);
         let (good, words) = match &checked {
             Ok(_) => (true, "the decision is in the log".to_owned()),
             Err(fault) => (false, fault.to_string()),

@@ -11,7 +11,7 @@ pub enum ArchiveReader {
     /// A database.
     Postgres(Box<postgres::ArchiveReader>),
     /// A stream.
-    Nats(nats::ArchiveReader),
+    Nats(Box<nats::ArchiveReader>),
 }
 
 impl ArchiveReader {
@@ -23,9 +23,10 @@ impl ArchiveReader {
                 let reader = postgres::ArchiveReader::new(settings.postgres())?;
                 Some(Self::Postgres(Box::new(reader)))
             }
-            "nats" | "tls" => Some(Self::Nats(nats::ArchiveReader::new(
-                settings.nats(&settings.url),
-            )?)),
+            "nats" | "tls" => {
+                let reader = nats::ArchiveReader::new(settings.nats(&settings.url))?;
+                Some(Self::Nats(Box::new(reader)))
+            }
             _ => None,
         })
     }

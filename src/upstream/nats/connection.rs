@@ -2,11 +2,14 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use async_nats::{Auth, AuthError, Client, ConnectOptions, Event, ServerAddr};
 use rand::RngExt as _;
 use tracing::{debug, warn};
 
-use super::{Names, UpstreamError, unavailable};
+use super::{
+    super::{UpstreamError, password},
+    Names, unavailable,
+};
 
 /// How NATS is reached.
 #[derive(Clone)]
@@ -19,6 +22,8 @@ pub struct NatsSettings {
     pub timeout: Duration,
     /// Between two questions for the head.
     pub heartbeat_interval: Duration,
+    /// Password of the user that the address names, in place of one there; read for every connection.
+    pub password_file: Option<PathBuf>,
     /// A `.creds` file, if there is one.
     pub credentials_file: Option<PathBuf>,
     /// Trusted authorities, in PEM; the system's without.
@@ -69,9 +74,11 @@ impl NatsSettings {
         let user = match user {
             None => None,
             Some(user) => {
-                let (name, password) = user
-                    .split_once(':')
-                    .ok_or_else(|| wrong("a user without a password"))?;
+                let (name, password) = match (user.split_once(':'), &self.password_file) {
+                    (Some((name, password)), _) => (name, password),
+                    (None, Some(_)) => (user, ""),
+                    (None, None) => return Err(wrong("a user without a password")),
+                };
                 Some((unescape(name), unescape(password)))
             }
         };
@@ -107,7 +114,18 @@ pub async fn connect(settings: &NatsSettings) -> Result<Client, UpstreamError> {
     // One server that does not answer must leave time for the others.
     let each =
         u32::try_from(servers.addresses.len()).map_or(settings.timeout, |count| settings.timeout / count);
-    let mut options = ConnectOptions::new()
+    let options = match (&servers.user, &settings.password_file) {
+        (Some((name, _)), Some(file)) => {
+            // At once, so that a file that is not there is told of as what it is.
+            password::read(file).await?;
+            with_password_file(name.clone(), file.clone())
+        }
+        (Some((name, password)), None) => {
+            ConnectOptions::new().user_and_password(name.clone(), password.clone())
+        }
+        (None, _) => ConnectOptions::new(),
+    };
+    let mut options = options
         .name("greenlane")
         .connection_timeout(each)
         .request_timeout(Some(settings.timeout))
@@ -116,9 +134,6 @@ pub async fn connect(settings: &NatsSettings) -> Result<Client, UpstreamError> {
         .reconnect_delay_callback(reconnect_wait)
         .event_callback(|event| async move { note(&event) })
         .require_tls(servers.tls);
-    if let Some((name, password)) = servers.user {
-        options = options.user_and_password(name, password);
-    }
     if let Some(file) = &settings.credentials_file {
         let read = options.credentials_file(file).await;
         options = read.map_err(|error| {
@@ -135,6 +150,20 @@ pub async fn connect(settings: &NatsSettings) -> Result<Client, UpstreamError> {
     connected
         .map_err(|_| UpstreamError::timed_out("nats: connect", settings.timeout))?
         .map_err(|error| unavailable("connect", error))
+}
+
+/// Options that read the password anew for every connection, also for one that restores itself.
+fn with_password_file(name: String, file: PathBuf) -> ConnectOptions {
+    ConnectOptions::with_auth_callback(move |_nonce| {
+        let (name, file) = (name.clone(), file.clone());
+        async move {
+            let password = password::read(&file).await.map_err(AuthError::new)?;
+            let mut auth = Auth::new();
+            auth.username = Some(name);
+            auth.password = Some(password.as_str().to_owned());
+            Ok(auth)
+        }
+    })
 }
 
 /// Doubles from 25 ms, half of it by chance, so that a fleet does not come back all at once.
@@ -190,6 +219,7 @@ mod tests {
             prefix: "greenlane".to_owned(),
             timeout: Duration::from_secs(5),
             heartbeat_interval: Duration::from_secs(1),
+            password_file: None,
             credentials_file: None,
             tls_ca_file: None,
             tls_client: None,

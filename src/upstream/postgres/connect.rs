@@ -7,7 +7,7 @@ use tokio_postgres::{Client, Config, Connection, Socket, config::SslMode, tls::M
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
-    super::UpstreamError,
+    super::{UpstreamError, password},
     Settings, schema,
     tls::{self, Verification},
     within,
@@ -92,12 +92,12 @@ impl Address {
         } else {
             tls::client_config(&settings.tls, self.verification)?
         };
-        within(
-            settings.timeout,
-            "connecting",
-            self.config.connect(MakeRustlsConnect::new(tls)),
-        )
-        .await
+        let mut config = self.config.clone();
+        if let Some(file) = &settings.password_file {
+            config.password(password::read(file).await?.as_bytes());
+        }
+        let connecting = config.connect(MakeRustlsConnect::new(tls));
+        within(settings.timeout, "connecting", connecting).await
     }
 
     /// Connects to a store of ours, and lets a task drive the connection.
@@ -218,6 +218,7 @@ mod tests {
                 ca: ca.into(),
                 ..TlsFiles::default()
             },
+            password_file: None,
         })
     }
 

@@ -164,7 +164,7 @@ impl Log {
     }
 
     pub(crate) fn verify(&self) -> Report {
-        verify(self.path(), &self.key.public_key(), None, &|_| {}).unwrap()
+        verify(self.path(), &[self.key.public_key()], None, &|_| {}).unwrap()
     }
 
     pub(crate) fn verify_with_head(&self) -> Report {
@@ -173,7 +173,7 @@ impl Log {
             text: text.as_bytes(),
             signature: &signature,
         };
-        verify(self.path(), &self.key.public_key(), Some(head), &|_| {}).unwrap()
+        verify(self.path(), &[self.key.public_key()], Some(head), &|_| {}).unwrap()
     }
 
     /// A copy of the files, so that something can be done to it.

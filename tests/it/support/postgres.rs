@@ -140,6 +140,7 @@ impl Postgres {
             heartbeat_interval: Duration::from_secs(1),
             timeout: Duration::from_secs(10),
             tls: TlsFiles::default(),
+            password_file: None,
         }
     }
 
