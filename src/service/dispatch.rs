@@ -130,11 +130,11 @@ where
         let late = deadline.map(|deadline| (deadline, Arc::clone(&self.gatekeeper)));
         let answer = async move {
             if let Turn::Later(come) = turn {
-                // Its sender goes only with the thread.
-                drop(match deadline {
-                    Some(Deadline(at)) => timeout_at(at, come).await.ok(),
-                    None => Some(come.await),
-                });
+                // Its sender goes only with the thread; whether the deadline has passed is looked at below.
+                let _come = match deadline {
+                    Some(Deadline(at)) => timeout_at(at, come).await.is_ok(),
+                    None => come.await.is_ok(),
+                };
             }
             if let Some((Deadline(at), gatekeeper)) = late
                 && at <= Instant::now()

@@ -58,11 +58,16 @@ class Connection:
     """A connection that says HTTP/2's first words, unless it is not to `greet`."""
 
     def __init__(self, address: str, greet: bool = True, first: bytes = frame(SETTINGS), source: str | None = None,
-                 seconds: float = 60.0):
+                 seconds: float = 60.0, receive_buffer: int | None = None):
         host, port = address.rsplit(":", 1)
         self.seconds = seconds
-        self.socket = socket.create_connection((host, int(port)), timeout=seconds,
-                                               source_address=(source, 0) if source else None)
+        self.socket = socket.socket()
+        self.socket.settimeout(seconds)
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            self.socket.bind((source, 0))
+        self.socket.connect((host, int(port)))
         self.received = b""
         self.ended = False
         if greet:

@@ -172,7 +172,7 @@ mod tests {
         let begun = frames.added;
         assert!(!frames.allow(|| begun + Duration::from_millis(900)));
         assert!(frames.allow(|| begun + Duration::from_millis(1_100)));
-        assert!(!frames.allow(|| begun + Duration::from_millis(2_000)));
+        assert!(!frames.allow(|| begun + Duration::from_secs(2)));
         let rested = begun + Duration::from_mins(1);
         assert_eq!((0..20).filter(|_| frames.allow(|| rested)).count(), 10);
     }

@@ -1,5 +1,7 @@
 //! A serving thread simulated, with a clock of its own: what its callers get of it, whatever they ask for.
 
+#![allow(clippy::cast_precision_loss, reason = "numbers of calls are small")]
+
 use std::collections::VecDeque;
 
 use super::*;
@@ -169,7 +171,7 @@ fn three_times_too_much_costs_little_of_what_can_be_done_and_nobody_waits_long()
     let [caller] = &mut callers;
     let refused = caller.asked - caller.answered;
     caller.longest = Duration::ZERO;
-    thread.run(Duration::from_millis(3_000), &mut callers);
+    thread.run(Duration::from_secs(3), &mut callers);
     let [caller] = &callers;
     assert!(
         caller.asked - caller.answered <= refused,
