@@ -84,7 +84,7 @@ pub(crate) fn run(kind: &str, address: SocketAddr, idle: usize) {
     loop {
         // Refused or cut: again.
         if let Ok(socket) = TcpStream::connect(address) {
-            drop(socket.set_read_timeout(Some(Duration::from_secs(60))));
+            drop(socket.set_read_timeout(Some(Duration::from_mins(1))));
             drop(abuse(kind, &socket));
         }
     }

@@ -229,12 +229,12 @@ async fn flood(options: &Options, csv: &Path) {
             let flooder = Abuser::start("flood", server.address, 0);
             // It has begun.
             open(&own, wanted, 0.5).await;
-            let flooded = open(&own, wanted, options.seconds).await;
+            let beside = open(&own, wanted, options.seconds).await;
             drop(flooder);
             println!("  round {round}, {name}: quiet   {}", quiet.line());
-            println!("  round {round}, {name}: flooded {}", flooded.line());
-            ratios.push(flooded.goodput() / quiet.goodput());
-            slower.push(flooded.percentile(0.99) / quiet.percentile(0.99));
+            println!("  round {round}, {name}: flooded {}", beside.line());
+            ratios.push(beside.goodput() / quiet.goodput());
+            slower.push(beside.percentile(0.99) / quiet.percentile(0.99));
         }
         println!(
             "{name}: a caller of a fifth of the peak keeps {:.1} % of its throughput (median; worst {:.1} %), its p99 is {:.2} x",
@@ -258,13 +258,13 @@ async fn abuses(options: &Options, csv: &Path) {
             let quiet = open(&own, 2_000.0, options.seconds).await;
             let abuser = Abuser::start(kind, server.address, options.idle);
             open(&own, 2_000.0, if kind == "idle" { 5.0 } else { 0.5 }).await;
-            let abused = open(&own, 2_000.0, options.seconds).await;
+            let beside = open(&own, 2_000.0, options.seconds).await;
             memory = memory.max(server.resident());
             drop(abuser);
             open(&own, 2_000.0, 0.5).await;
-            ratios.push(abused.percentile(0.99) / quiet.percentile(0.99));
+            ratios.push(beside.percentile(0.99) / quiet.percentile(0.99));
             quiet_p99.push(quiet.percentile(0.99) * 1e3);
-            abused_p99.push(abused.percentile(0.99) * 1e3);
+            abused_p99.push(beside.percentile(0.99) * 1e3);
         }
         println!(
             "{kind:<16} p99 {:6.2} ms, without {:6.2} ms: {:5.2} x (median of rounds); resident {} MiB",
