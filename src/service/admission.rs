@@ -8,7 +8,7 @@
 //!
 //! A decision takes tens of microseconds and waits for nothing but the log, so that an overloaded replica does not show in
 //! how many calls are open, but in how late their turn comes. So a serving thread begins a few calls each time its loop comes
-//! around, and those behind them wait in a queue of ours, whose length in time is known ([`pace`]): more of them are refused
+//! around, and those behind them wait in a queue of ours, whose length in time is known: more of them are refused
 //! at once, while the refusal still costs little. Health checks pass all of this.
 
 mod account;
