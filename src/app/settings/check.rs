@@ -212,23 +212,17 @@ fn relief_after_decision(freshness: &FreshnessSettings) -> Option<Refusal> {
 }
 
 fn limits_of_zero(limits: &LimitSettings, shipments: &ShipmentSettings) -> Vec<Refusal> {
-    // Durations have no lower bound.
-    let LimitSettings {
-        max_message_bytes,
-        max_concurrent_streams,
-        max_connections,
-        max_header_bytes,
-        handshake_timeout: _,
-        keepalive_interval: _,
-        keepalive_timeout: _,
-        max_connection_age: _,
-        max_connection_age_grace: _,
-    } = limits;
     [
-        ("limits.max_message_bytes", *max_message_bytes == 0),
-        ("limits.max_concurrent_streams", *max_concurrent_streams == 0),
-        ("limits.max_connections", *max_connections == 0),
-        ("limits.max_header_bytes", *max_header_bytes == 0),
+        ("limits.max_message_bytes", limits.max_message_bytes == 0),
+        ("limits.max_header_bytes", limits.max_header_bytes == 0),
+        (
+            "limits.max_concurrent_streams",
+            limits.max_concurrent_streams == 0,
+        ),
+        ("limits.max_concurrent_calls", limits.max_concurrent_calls == 0),
+        ("limits.max_connections", limits.max_connections == 0),
+        ("limits.max_stream_resets", limits.max_stream_resets == 0),
+        ("limits.max_control_frames", limits.max_control_frames == 0),
         ("shipments.max_bytes", shipments.max_bytes == 0),
         ("shipments.max_containers", shipments.max_containers == 0),
         ("shipments.max_unsaved", shipments.max_unsaved == 0),
@@ -393,12 +387,15 @@ mod tests {
             settings.limits.max_concurrent_streams = 0;
             settings.limits.max_connections = 0;
             settings.limits.max_header_bytes = 0;
+            settings.limits.max_concurrent_calls = 0;
+            settings.limits.max_stream_resets = 0;
+            settings.limits.max_control_frames = 0;
         });
         assert_eq!(
             text.lines()
                 .filter(|line| line.contains(" = 0: a limit of 0"))
                 .count(),
-            4,
+            7,
             "{text}"
         );
     }
