@@ -257,10 +257,8 @@ impl App {
         let acceptor = tls.as_ref().map(ServerTrust::http);
         let http = web::server::run(listener, web, acceptor, stop_http, deadline);
         parts.add_calls("http", &cut, http);
-        parts.add_endless("history", {
-            let (history, metrics) = (Arc::clone(&console.history), Arc::clone(&metrics));
-            history.run(metrics, parts.stop())
-        });
+        let history = Arc::clone(&console.history).run(metrics, parts.stop());
+        parts.add_endless("history", history);
         parts.add_endless("health", {
             let (health, stop) = (Arc::clone(&health), parts.stop());
             async move { health.run(reporter, stop).await }

@@ -144,7 +144,6 @@ impl Refusal {
             | Self::HistoryUnread
             | Self::Draining
             | Self::ConnectionAge => Code::Unavailable,
-            Self::Untrusted => Code::Unauthenticated,
             Self::Internal => Code::Internal,
             Self::DeadlineExceeded | Self::Unfinished => Code::DeadlineExceeded,
             Self::TooOld | Self::RequestTooLarge => Code::OutOfRange,
@@ -156,7 +155,7 @@ impl Refusal {
             | Self::TooMuchUnfinished
             | Self::TooSlow => Code::ResourceExhausted,
             Self::OtherEpoch | Self::NoHistory => Code::FailedPrecondition,
-            Self::Unauthenticated(_) => Code::Unauthenticated,
+            Self::Unauthenticated(_) | Self::Untrusted => Code::Unauthenticated,
             Self::Forbidden { .. } => Code::PermissionDenied,
             Self::NotServed => Code::Unimplemented,
         }

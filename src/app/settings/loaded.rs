@@ -67,6 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a row a line")]
     fn rows_of_the_defaults_are_the_documented_ones_in_their_order() {
         let loaded = Loaded {
             settings: Settings::default(),

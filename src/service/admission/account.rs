@@ -164,7 +164,7 @@ impl Accounts {
 }
 
 /// Whom the calls of one connection are counted for: its callers where they are known, else the address it comes from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Holding {
     accounts: Arc<Accounts>,
     of_address: Arc<Account>,
