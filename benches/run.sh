@@ -17,6 +17,9 @@ echo
 # Shipments held, answers to terminals, and watchers told of a downgrade.
 cargo bench --bench terminals
 echo
+# What overload, a flooding caller and abuses of HTTP/2 cost those who behave.
+cargo bench --bench overload
+echo
 cargo bench --bench snapshot -- --enterprises "${GREENLANE_BENCH_ENTERPRISES:-1000000}"
 echo
 # What allocates does not hang on optimisation, and this build is the tests'.

@@ -1,7 +1,10 @@
 //! The gRPC server: one acceptor hands sockets round-robin to one single-threaded runtime a core.
 //!
 //! ```text
-//! Server: accepts --socket--> worker (a thread): TLS, serves --> connection: HTTP/2, its age and its end
+//! Server: accepts --gate--> worker (a thread): TLS, serves --> connection: HTTP/2, its age and its end
+//!                                                                 |-- guarded: what is read and written, frame by frame
+//!                                                                 |-- vigil: who keeps it without using it
+//!                                                                 `-- tasks: its calls
 //! ```
 //!
 //! A multi-threaded runtime costs about twice the CPU a call: the woken connection task jumps the queue and writes
@@ -9,7 +12,15 @@
 //! the end of a connection (GOAWAY, then a bounded wait) in our hands.
 
 mod connection;
+mod frames;
+mod gate;
+mod guarded;
+mod limits;
+mod tasks;
+mod vigil;
 mod worker;
+
+pub use limits::ConnectionLimits;
 
 use std::{
     io,
@@ -20,7 +31,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http::Request;
@@ -28,61 +39,16 @@ use hyper::body::Incoming;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
-use self::worker::Worker;
-use super::settings::{LimitSettings, Settings};
+use self::{
+    gate::{Gate, Open},
+    worker::Worker,
+};
 use crate::{
     access::Peer,
-    metrics::{Metrics, Shed},
-    service::ending::Ending,
+    metrics::Metrics,
+    service::{admission::Conduct, ending::Ending},
     trust::Acceptor,
 };
-
-/// How the server treats connections.
-#[derive(Debug, Clone)]
-pub struct ConnectionLimits {
-    /// Open at once; more are closed as they come.
-    pub connections: usize,
-    /// Calls at once on one connection.
-    pub streams: u32,
-    /// Bytes of headers a call.
-    pub header_bytes: u32,
-    /// Between two keepalive pings; zero for none.
-    pub keepalive_interval: Duration,
-    /// How long a ping may stay unanswered.
-    pub keepalive_timeout: Duration,
-    /// Age at which a connection is to end, give or take a tenth; zero for none.
-    pub age: Duration,
-    /// How long calls on an aged connection may take before they are cut.
-    pub age_grace: Duration,
-    /// How long calls may take before they are cut once the server drains.
-    pub drain_deadline: Duration,
-}
-
-impl From<&Settings> for ConnectionLimits {
-    fn from(settings: &Settings) -> Self {
-        let LimitSettings {
-            max_message_bytes: _,
-            max_concurrent_streams,
-            max_connections,
-            max_header_bytes,
-            handshake_timeout: _,
-            keepalive_interval,
-            keepalive_timeout,
-            max_connection_age,
-            max_connection_age_grace,
-        } = &settings.limits;
-        Self {
-            connections: *max_connections,
-            streams: *max_concurrent_streams,
-            header_bytes: *max_header_bytes,
-            keepalive_interval: keepalive_interval.get(),
-            keepalive_timeout: keepalive_timeout.get(),
-            age: max_connection_age.get(),
-            age_grace: max_connection_age_grace.get(),
-            drain_deadline: settings.drain.deadline.get(),
-        }
-    }
-}
 
 /// A service that answers the calls of one connection.
 pub trait ConnectionService:
@@ -110,7 +76,11 @@ impl<S> ConnectionService for S where
 /// What one worker runs.
 pub struct WorkerService<S> {
     /// Makes what answers the calls of a connection with that peer, which tells its streams when it is to end.
-    pub service: Arc<dyn Fn(Ending, Peer) -> S + Send + Sync>,
+    pub service: Arc<dyn Fn(Ending, Peer, Arc<Conduct>) -> S + Send + Sync>,
+    /// Counts the calls that are open on the thread.
+    pub load: Arc<AtomicUsize>,
+    /// Called when the thread has nothing to do.
+    pub rest: Box<dyn Fn() + Send + Sync>,
     /// Runs beside the connections, on the same thread, until they have ended.
     pub beside: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -129,7 +99,9 @@ struct Shared {
     tls: Option<Acceptor>,
     /// Turns true when connections are to finish.
     drain: watch::Receiver<bool>,
-    counts: Arc<Counts>,
+    /// Connections that were closed by the drain with calls in flight.
+    cut: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
 }
 
 /// A bound listener with its workers.
@@ -137,8 +109,8 @@ struct Shared {
 pub struct Server {
     listener: TcpListener,
     workers: Vec<Worker>,
-    limits: ConnectionLimits,
-    counts: Arc<Counts>,
+    gate: Arc<Gate>,
+    cut: Arc<AtomicUsize>,
     ended: mpsc::UnboundedReceiver<usize>,
     metrics: Arc<Metrics>,
 }
@@ -149,33 +121,27 @@ struct Accepted {
     socket: TcpStream,
     /// Of the peer.
     address: SocketAddr,
-}
-
-/// Connections of all workers.
-#[derive(Debug, Default)]
-struct Counts {
-    open: AtomicUsize,
-    /// Closed by the drain with calls in flight.
-    cut: AtomicUsize,
+    open: Open,
 }
 
 impl Server {
     /// Binds the address and starts the workers; nothing is accepted yet.
     ///
-    /// Connections speak TLS where there is `tls`. `service` is asked once for each worker. `drain` turns true when connections
-    /// are to finish.
+    /// Connections speak TLS where there is `tls`. `service` is asked once for each worker; what is refused or cut is counted in
+    /// `metrics`. `drain` turns true when connections are to finish.
     pub fn bind<S: ConnectionService>(
         address: SocketAddr,
         workers: usize,
         limits: ConnectionLimits,
         tls: Option<&Acceptor>,
+        metrics: Arc<Metrics>,
         mut service: impl FnMut() -> WorkerService<S>,
         drain: &watch::Receiver<bool>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address)
             .map_err(|error| io::Error::new(error.kind(), format!("server.grpc_addr {address}: {error}")))?;
         listener.set_nonblocking(true)?;
-        let counts = Arc::new(Counts::default());
+        let cut = Arc::new(AtomicUsize::new(0));
         let (end, ended) = mpsc::unbounded_channel();
         let workers = (0..workers)
             .map(|index| {
@@ -183,7 +149,8 @@ impl Server {
                     limits: limits.clone(),
                     tls: tls.cloned(),
                     drain: drain.clone(),
-                    counts: Arc::clone(&counts),
+                    cut: Arc::clone(&cut),
+                    metrics: Arc::clone(&metrics),
                 };
                 worker::start(index, service(), shared, end.clone())
             })
@@ -191,17 +158,11 @@ impl Server {
         Ok(Self {
             listener,
             workers,
-            limits,
-            counts,
+            gate: Arc::new(Gate::new(limits)),
+            cut,
             ended,
-            metrics: Arc::default(),
+            metrics,
         })
-    }
-
-    /// Has the connections counted that are refused.
-    #[must_use]
-    pub fn counting_refused(self, metrics: Arc<Metrics>) -> Self {
-        Self { metrics, ..self }
     }
 
     /// The address that is bound.
@@ -215,8 +176,7 @@ impl Server {
         let mut hands = HandOver {
             sockets: self.workers.iter().map(|worker| worker.sockets.clone()).collect(),
             turn: 0,
-            limits: self.limits,
-            counts: Arc::clone(&self.counts),
+            gate: self.gate,
             metrics: self.metrics,
         };
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
@@ -247,7 +207,7 @@ impl Server {
         let joined =
             tokio::task::spawn_blocking(|| threads.into_iter().try_for_each(thread::JoinHandle::join)).await;
         match joined {
-            Ok(Ok(())) => Ok(self.counts.cut.load(Ordering::Relaxed)),
+            Ok(Ok(())) => Ok(self.cut.load(Ordering::Relaxed)),
             _ => Err(io::Error::other("a worker ended by a panic")),
         }
     }
@@ -257,23 +217,25 @@ impl Server {
 struct HandOver {
     sockets: Vec<mpsc::UnboundedSender<Accepted>>,
     turn: usize,
-    limits: ConnectionLimits,
-    counts: Arc<Counts>,
+    gate: Arc<Gate>,
     metrics: Arc<Metrics>,
 }
 
 impl HandOver {
     fn give(&mut self, socket: TcpStream, peer: SocketAddr) {
-        if self.counts.open.load(Ordering::Relaxed) >= self.limits.connections {
-            self.metrics.shed(Shed::Connections, 1);
-            debug!(%peer, "connection refused: limits.max_connections are open");
-            return;
-        }
-        self.counts.open.fetch_add(1, Ordering::Relaxed);
+        let open = match self.gate.enter(peer.ip(), Instant::now()) {
+            Ok(open) => open,
+            Err(cause) => {
+                self.metrics.shed(cause, 1);
+                debug!(%peer, ?cause, "connection refused");
+                return;
+            }
+        };
         // A worker ends only when nobody can give it anything any more.
         let accepted = Accepted {
             socket,
             address: peer,
+            open,
         };
         drop(self.sockets[self.turn % self.sockets.len()].send(accepted));
         self.turn = self.turn.wrapping_add(1);

@@ -1,6 +1,9 @@
 //! The services of one process, and what each serving thread gets of them.
 
-use std::{sync::Arc, thread};
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    thread,
+};
 
 use jiff::Timestamp;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -16,6 +19,7 @@ use super::{
 use crate::{
     access::Peer,
     service::{
+        admission::{Accounts, Conduct, Gatekeeper, Holding, Quota},
         audit::AuditRpc,
         authentication::{Authentication, Credentials},
         calls::Counting,
@@ -23,6 +27,7 @@ use crate::{
         ending::Ending,
         facilitation::FacilitationRpc,
         health::{self, HealthRpc},
+        intake::Intakes,
         priority::PriorityRpc,
         registry::RegistryRpc,
         served::{
@@ -110,8 +115,29 @@ impl Services {
         let sample = settings.log.request_sample;
         let counting = Counting::new(&self.facilitation.metrics, spans, sample)?;
         let (reflection, reflection_v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
+        let workers = match settings.server.workers {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        };
+        let (limits, metrics) = (&settings.limits, Arc::clone(&self.facilitation.metrics));
+        let accounts = Arc::new(Accounts::new(Quota {
+            rate: limits.max_caller_rate,
+            calls: limits.max_caller_calls,
+        }));
+        let intakes = Arc::new(Intakes {
+            timeout: limits.stall_timeout.get(),
+            max_held: limits.max_unfinished_bytes.max(limits.max_message_bytes),
+            held: AtomicUsize::new(0),
+            metrics: Arc::clone(&metrics),
+        });
+        let max_load = limits.max_concurrent_calls.div_ceil(workers);
+        let max_delay = limits.max_queue_delay.get();
         let worker = || {
             let (lane, beside) = proof.lane();
+            let load = Arc::new(AtomicUsize::new(0));
+            let gatekeeper = Gatekeeper::new(Arc::clone(&load), max_load, max_delay, Arc::clone(&metrics));
+            let gatekeeper = Arc::new(gatekeeper);
+            let (accounts, intakes) = (Arc::clone(&accounts), Arc::clone(&intakes));
             let facilitation = FacilitationRpc {
                 lane,
                 ..self.facilitation.clone()
@@ -135,7 +161,8 @@ impl Services {
                 reflection_v1alpha.clone(),
             );
             let authentication = Arc::clone(&self.authentication);
-            let service = move |ending: Ending, peer: Peer| Dispatch {
+            let keeps = Arc::clone(&gatekeeper);
+            let service = move |ending: Ending, peer: Peer, conduct: Arc<Conduct>| Dispatch {
                 counting: Arc::clone(&counting),
                 feed: Arc::clone(&feed),
                 facilitation: facilitation.clone(),
@@ -147,25 +174,34 @@ impl Services {
                 reflection: reflection.clone(),
                 reflection_v1alpha: reflection_v1alpha.clone(),
                 ending,
+                holding: Holding::new(Arc::clone(&accounts), peer.address.ip()),
                 credentials: Credentials::new(Arc::clone(&authentication), peer),
+                gatekeeper: Arc::clone(&keeps),
+                conduct,
+                intakes: Arc::clone(&intakes),
             };
+            let rests = Arc::clone(&gatekeeper);
             WorkerService {
                 service: Arc::new(service),
-                beside: Box::pin(beside.run()),
+                load,
+                rest: Box::new(move || rests.rest()),
+                beside: Box::pin(async move {
+                    tokio::select! {
+                        () = beside.run() => {}
+                        () = gatekeeper.run() => {}
+                    }
+                }),
             }
-        };
-        let workers = match settings.server.workers {
-            0 => thread::available_parallelism().map_or(1, usize::from),
-            workers => workers,
         };
         let server = Server::bind(
             settings.server.grpc_addr,
             workers,
             ConnectionLimits::from(settings),
             tls.map(ServerTrust::grpc).as_ref(),
+            Arc::clone(&metrics),
             worker,
             drain,
         )?;
-        Ok(server.counting_refused(self.facilitation.metrics))
+        Ok(server)
     }
 }

@@ -129,6 +129,30 @@ impl Calls {
 pub enum Shed {
     /// A connection: as many are open as may be.
     Connections,
+    /// A connection: its address has as many open as it may.
+    ConnectionsOfAddress,
+    /// A connection: they come faster than they may.
+    ConnectionRate,
+    /// A connection whose peer did not say in time that it speaks HTTP/2.
+    Preface,
+    /// A connection whose peer reset too many calls before they were answered.
+    StreamResets,
+    /// A connection whose peer sent too many frames that are part of no call.
+    ControlFrames,
+    /// A connection whose peer broke HTTP/2's rules in a way that costs the server.
+    Protocol,
+    /// A call: its answer was not taken, or its request not finished; or a connection whose peer reads nothing.
+    Stalled,
+    /// A call: its request is not whole, and such requests take as much memory as they may.
+    UnfinishedBytes,
+    /// A call: what is ahead of it takes longer than it may wait, or as many are open as may be.
+    Overload,
+    /// A call: its caller asks for more decisions than it may.
+    CallerRate,
+    /// A call: its caller has as many open as it may.
+    CallerCalls,
+    /// A call, or an item of a batch or stream, whose deadline had passed when its turn came.
+    Late,
     /// A call over HTTP: as many are under way as may be, or their bodies take as much memory as they may.
     HttpCalls,
     /// A watch: as many are open as may be.
@@ -138,8 +162,20 @@ pub enum Shed {
 }
 
 impl Shed {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 16] = [
         Self::Connections,
+        Self::ConnectionsOfAddress,
+        Self::ConnectionRate,
+        Self::Preface,
+        Self::StreamResets,
+        Self::ControlFrames,
+        Self::Protocol,
+        Self::Stalled,
+        Self::UnfinishedBytes,
+        Self::Overload,
+        Self::CallerRate,
+        Self::CallerCalls,
+        Self::Late,
         Self::HttpCalls,
         Self::Watches,
         Self::SlowWatches,
@@ -148,6 +184,18 @@ impl Shed {
     const fn cause(self) -> &'static str {
         match self {
             Self::Connections => "max_connections",
+            Self::ConnectionsOfAddress => "max_connections_per_address",
+            Self::ConnectionRate => "new_connections",
+            Self::Preface => "preface",
+            Self::StreamResets => "stream_resets",
+            Self::ControlFrames => "control_frames",
+            Self::Protocol => "protocol",
+            Self::Stalled => "stalled",
+            Self::UnfinishedBytes => "unfinished_bytes",
+            Self::Overload => "overload",
+            Self::CallerRate => "caller_rate",
+            Self::CallerCalls => "caller_calls",
+            Self::Late => "late",
             Self::HttpCalls => "http_calls",
             Self::Watches => "max_watches",
             Self::SlowWatches => "slow_watch",
@@ -164,7 +212,7 @@ impl ShedCounters {
         let causes: Family<CauseLabel, Counter> = registered(
             registry,
             "greenlane_requests_shed",
-            "Connections, calls over HTTP and watches turned away to protect the others, by cause",
+            "Connections, calls and watches turned away or cut to protect the others, by cause",
         );
         Self(Shed::ALL.map(|shed| causes.get_or_create_owned(&CauseLabel { cause: shed.cause() })))
     }

@@ -22,7 +22,9 @@ use prost_types::FileDescriptorSet;
 use tonic::{Code, Status, body::Body};
 
 use super::{
+    admission::{Charged, Class, Conduct},
     given::{self, Given},
+    intake::Kind,
     spans::{CallSpan, Spans},
 };
 use crate::{
@@ -78,13 +80,16 @@ struct Method {
     place: usize,
     /// It answers with a stream, whose end tells the status.
     streams: bool,
+    /// What it is asked by.
+    kind: Kind,
+    class: Class,
 }
 
 impl Counting {
     /// Counts the calls of every method that is served, and logs one in so many of each thread's (0: none). To be made once a
     /// process, and cloned for each thread.
     pub fn new(metrics: &Metrics, spans: Option<Spans>, logged: u64) -> Result<Self, DecodeError> {
-        let mut named = vec![(UNKNOWN.to_owned(), UNKNOWN.to_owned(), false)];
+        let mut named = vec![(UNKNOWN.to_owned(), UNKNOWN.to_owned(), (false, false))];
         for descriptors in [
             pb::DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -95,21 +100,34 @@ impl Counting {
                 for service in &file.service {
                     let name = format!("{}.{}", file.package(), service.name());
                     for method in &service.method {
-                        named.push((name.clone(), method.name().to_owned(), method.server_streaming()));
+                        let streams = (method.server_streaming(), method.client_streaming());
+                        named.push((name.clone(), method.name().to_owned(), streams));
                     }
                 }
             }
         }
         let calls = metrics.calls(named.iter().map(|(service, method, _)| (&**service, &**method)));
-        let method = |(place, (service, method, streams)): (usize, &(String, String, bool))| {
-            let streams = *streams;
-            (format!("/{service}/{method}"), Method { place, streams })
+        let method = |(place, (service, method, streams)): (usize, &(String, String, (bool, bool)))| {
+            let (streams, uploads) = *streams;
+            let method_of = Method {
+                place,
+                streams,
+                kind: match &**method {
+                    "BatchDecide" => Kind::Batch,
+                    _ if uploads => Kind::Stream,
+                    _ => Kind::One,
+                },
+                class: class(service, method),
+            };
+            (format!("/{service}/{method}"), method_of)
         };
         Ok(Self {
             methods: named.iter().enumerate().skip(1).map(method).collect(),
             unknown: Method {
                 place: 0,
                 streams: false,
+                kind: Kind::One,
+                class: Class::Other,
             },
             calls,
             names: named
@@ -123,7 +141,12 @@ impl Counting {
     }
 
     /// A call began.
-    pub(super) fn begin<B>(self: &Arc<Self>, request: &Request<B>, begun: Instant) -> Call {
+    pub(super) fn begin<B>(
+        self: &Arc<Self>,
+        request: &Request<B>,
+        begun: Instant,
+        conduct: &Arc<Conduct>,
+    ) -> Call {
         let method = *self.methods.get(request.uri().path()).unwrap_or(&self.unknown);
         let span = self.spans.as_ref().and_then(|spans| {
             let (service, name) = &self.names[method.place];
@@ -136,6 +159,9 @@ impl Counting {
             span,
             caller: None,
             ended: false,
+            answered: false,
+            charged: None,
+            conduct: Arc::clone(conduct),
         }
     }
 
@@ -159,6 +185,11 @@ pub(super) struct Call {
     /// `None` where nobody is known, or asked.
     caller: Option<Arc<Caller>>,
     ended: bool,
+    /// Its headers have gone.
+    answered: bool,
+    /// Counts as one of its caller's.
+    charged: Option<Charged>,
+    conduct: Arc<Conduct>,
 }
 
 impl Call {
@@ -167,15 +198,37 @@ impl Call {
         self.caller = caller;
     }
 
+    /// What goes before it.
+    pub(super) const fn class(&self) -> Class {
+        self.method.class
+    }
+
+    /// Whether it answers with a stream.
+    pub(super) const fn streams(&self) -> bool {
+        self.method.streams
+    }
+
+    /// What it is asked by.
+    pub(super) const fn kind(&self) -> Kind {
+        self.method.kind
+    }
+
+    /// Keeps what it is charged with until it ends.
+    pub(super) fn charge(&mut self, charged: Option<Charged>) {
+        self.charged = charged;
+    }
+
     /// Counts the call when it ends: now, unless the answer is a stream.
     pub(super) fn answered(mut self, response: Response<Body>) -> Response<Body> {
         let given = given::take().filter(|given| given.at >= self.begun);
+        self.answered = true;
         let status = status(response.headers());
         // Without a status in the headers the answer of a unary method is whole, and OK stands behind it.
         if self.method.streams && status.is_none() {
             return response.map(|body| Body::new(Counted { body, call: self }));
         }
         self.end(status.unwrap_or(Code::Ok), given.as_ref());
+        given::answer();
         response
     }
 
@@ -209,6 +262,18 @@ impl Drop for Call {
         if !self.ended {
             self.end(Code::Cancelled, None);
         }
+        if !self.answered {
+            self.conduct.reset();
+        }
+    }
+}
+
+fn class(service: &str, method: &str) -> Class {
+    match (service.rsplit('.').next().unwrap_or_default(), method) {
+        ("Health", _) => Class::Health,
+        (_, "RecordInspection") => Class::Decision,
+        (_, "Simulate") | ("AuditService" | "ServerReflection", _) => Class::Other,
+        _ => Class::Decision,
     }
 }
 

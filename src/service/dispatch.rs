@@ -9,11 +9,13 @@ use tonic::{Status, body::Body, server::NamedService};
 use tower_service::Service;
 
 use super::{
+    admission::{Admitted, Conduct, Gatekeeper, Holding, Turn},
     authentication::Credentials,
     calling,
-    calls::Counting,
+    calls::{Call, Counting},
     deadline::Deadline,
     ending::Ending,
+    intake::{Intake, Intakes, Kind},
     served::{
         audit_service_server::AuditServiceServer, facilitation_service_server::FacilitationServiceServer,
         priority_service_server::PriorityServiceServer, registry_service_server::RegistryServiceServer,
@@ -59,11 +61,19 @@ pub struct Dispatch<F, R, A, P, H, V1, V1Alpha> {
     pub ending: Ending,
     /// What the connection's calls are known by.
     pub credentials: Credentials,
+    /// Lets calls begin on this thread.
+    pub gatekeeper: Arc<Gatekeeper>,
+    /// Whom the calls of the connection are counted for.
+    pub holding: Holding,
+    /// What the connection does.
+    pub conduct: Arc<Conduct>,
+    /// Bounds requests that are not whole.
+    pub intakes: Arc<Intakes>,
 }
 
 /// A tonic service over hyper's body.
 pub trait GrpcService:
-    Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = Answer>
+    Service<Request<Intake>, Response = Response<Body>, Error = Infallible, Future = Answer>
     + NamedService
     + Clone
     + Send
@@ -72,7 +82,7 @@ pub trait GrpcService:
 }
 
 impl<S> GrpcService for S where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = Answer>
+    S: Service<Request<Intake>, Response = Response<Body>, Error = Infallible, Future = Answer>
         + NamedService
         + Clone
         + Send
@@ -97,34 +107,66 @@ where
 
     fn call(&self, mut request: Request<Incoming>) -> Answer {
         let begun = Instant::now();
-        let mut call = self.counting.begin(&request, begun.into_std());
+        let mut call = self.counting.begin(&request, begun.into_std(), &self.conduct);
         // Before anything else: who is not known learns nothing of the request, the data or the deadline.
         let caller = match self.admitted(&request) {
             Ok(caller) => caller,
             Err(refusal) => {
-                let response = call.answered(Status::from(refusal).into_http());
-                return Box::pin(std::future::ready(Ok(response)));
+                let account = self.holding.of_address();
+                self.gatekeeper
+                    .turned_away(account, &self.conduct, begun.into_std());
+                return answered_with(call, refusal);
             }
         };
-        if is_stream(request.uri().path()) {
+        let named = caller
+            .as_ref()
+            .filter(|caller| !self.credentials.is_anonymous(caller));
+        let account = self.holding.of(named);
+        let admitted = self
+            .gatekeeper
+            .admit(call.class(), &account, &self.conduct, begun.into_std());
+        let Admitted { turn, charged } = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => return answered_with(call, refusal),
+        };
+        call.charge(charged);
+        if call.streams() && is_stream(request.uri().path()) {
             let standing = caller
                 .as_ref()
                 .map(|caller| self.credentials.standing(caller, request.headers()));
             request.extensions_mut().insert(self.ending.with(standing));
         }
         call.is_of(caller.clone());
-        let deadline = Deadline::from_headers(request.headers(), begun);
-        let (deadline, answer) = match deadline {
-            Ok(None) => (None, self.route(request)),
-            Ok(Some(Deadline(at))) if at <= Instant::now() => {
-                (None, refused(Refusal::DeadlineExceeded.into()))
+        let deadline = match Deadline::from_headers(request.headers(), begun) {
+            Ok(deadline) => deadline,
+            Err(bad) => return answered_with(call, bad.into()),
+        };
+        if let Some(deadline) = deadline {
+            // Streams outlive this future; they take the deadline from here.
+            request.extensions_mut().insert(deadline);
+        }
+        if call.kind() != Kind::One && account.is_metered() {
+            request.extensions_mut().insert(account);
+        }
+        let (kind, conduct) = (call.kind(), Arc::clone(&self.conduct));
+        let request = request.map(|body| Intake::new(body, Arc::clone(&self.intakes), conduct, kind, begun));
+        let answer = self.route(request);
+        let late = deadline.map(|deadline| (deadline, Arc::clone(&self.gatekeeper)));
+        let answer = async move {
+            if let Turn::Later(come) = turn {
+                // Its sender goes only with the thread; whether the deadline has passed is looked at below.
+                let _come = match deadline {
+                    Some(Deadline(at)) => timeout_at(at, come).await.is_ok(),
+                    None => come.await.is_ok(),
+                };
             }
-            Ok(Some(deadline)) => {
-                // Streams outlive this future; they take the deadline from here.
-                request.extensions_mut().insert(deadline);
-                (Some(deadline), self.route(request))
+            if let Some((Deadline(at), gatekeeper)) = late
+                && at <= Instant::now()
+            {
+                gatekeeper.count_late();
+                return Ok(Status::from(Refusal::DeadlineExceeded).into_http());
             }
-            Err(bad) => (None, refused(Refusal::from(bad).into())),
+            answer.await
         };
         let answer = calling::of(caller, answer);
         Box::pin(async move {
@@ -170,7 +212,7 @@ where
         Ok(Some(caller))
     }
 
-    fn route(&self, request: Request<Incoming>) -> Answer {
+    fn route(&self, request: Request<Intake>) -> Answer {
         let service = request
             .uri()
             .path()
@@ -212,7 +254,13 @@ fn is_stream(path: &str) -> bool {
         .is_some_and(|method| STREAMS.contains(&method))
 }
 
-fn call<S: GrpcService>(service: &S, request: Request<Incoming>) -> Answer {
+fn answered_with(call: Call, refusal: Refusal) -> Answer {
+    Box::pin(std::future::ready(Ok(
+        call.answered(Status::from(refusal).into_http())
+    )))
+}
+
+fn call<S: GrpcService>(service: &S, request: Request<Intake>) -> Answer {
     // Generated services are always ready: they have no queue of their own.
     service.clone().call(request)
 }

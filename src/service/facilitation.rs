@@ -8,15 +8,18 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message as _;
+use tokio::task::yield_now;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::answer::Answered;
 use super::{
+    admission::Account,
     calling,
     deadline::Deadline,
     ending::Ending,
     given,
+    intake::MAX_REQUEST_BYTES,
     items::{answers, item_error},
     served::facilitation_service_server,
     status::Refusal,
@@ -25,18 +28,19 @@ use crate::{
     access::Caller,
     audit::{log::Lane, rates::RateTable},
     facilitation::{Facilitation, Moment},
-    metrics::Metrics,
+    metrics::{Metrics, Shed},
     shipments::Shipments,
     upstream::{history::History, status::FeedStatus},
     wire::{
+        lenient::MAX_BATCH,
         pb, raw,
         validate::{self, ValidRequest, Window},
         violations::{Violations, undecodable_field},
     },
 };
 
-/// Most requests in a batch.
-const MAX_BATCH: usize = 1000;
+/// Decisions of a batch between which others have their turn.
+const BATCH_TURN: usize = 32;
 
 /// Which acceptance times are taken.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +113,7 @@ impl FacilitationRpc {
         self.ready()?;
         let mut moment = Moment::now();
         let begun = moment.monotonic;
+        self.in_time(deadline, &moment)?;
         let request = decode(bytes.clone())?;
         let valid = self.validate(&request, &moment)?;
         if let Some(wanted) = &request.min_registry_version {
@@ -117,6 +122,15 @@ impl FacilitationRpc {
         }
         let decided = self.decide(&bytes, &request, &valid, &moment, caller)?;
         self.logged(decided, begun).await
+    }
+
+    /// Nothing is decided for a caller that does not wait for it any more.
+    fn in_time(&self, deadline: Option<Deadline>, moment: &Moment) -> Result<(), Refusal> {
+        if deadline.is_some_and(|deadline| deadline.0.into_std() <= moment.monotonic) {
+            self.metrics.shed(Shed::Late, 1);
+            return Err(Refusal::DeadlineExceeded);
+        }
+        Ok(())
     }
 
     /// The encoded `Decision` on an encoded `DecideRequest`, once it is in the log, as the caller may see it.
@@ -180,15 +194,23 @@ impl FacilitationRpc {
             moment = Moment::now();
             Some(reached)
         };
-        let decide = |item: Result<(Bytes, pb::DecideRequest, ValidRequest), Refusal>| {
+        let decide = |item: Result<(Bytes, pb::DecideRequest, ValidRequest), Refusal>, moment: &Moment| {
             let (bytes, request, valid) = item?;
             if let (Some(reached), Some(wanted)) = (&reached, &request.min_registry_version) {
                 reached(wanted)?;
             }
-            self.decide(&bytes, &request, &valid, &moment, caller)
+            self.in_time(deadline, moment)?;
+            self.decide(&bytes, &request, &valid, moment, caller)
         };
         // All of them are gathered before the first is waited for: they share groups.
-        let decided: Vec<_> = items.into_iter().map(decide).collect();
+        let mut decided = Vec::with_capacity(items.len());
+        for (place, item) in items.into_iter().enumerate() {
+            if place > 0 && place % BATCH_TURN == 0 {
+                yield_now().await;
+                moment = Moment::now();
+            }
+            decided.push(decide(item, &moment));
+        }
         let mut results = Vec::with_capacity(decided.len());
         for decided in decided {
             let answer = match decided {
@@ -205,7 +227,15 @@ impl FacilitationRpc {
 }
 
 fn decode(bytes: Bytes) -> Result<pb::DecideRequest, Refusal> {
+    if bytes.len() > MAX_REQUEST_BYTES {
+        return Err(Refusal::RequestTooLarge);
+    }
     pb::DecideRequest::decode(bytes).map_err(|error| Refusal::Invalid(undecodable_field(&error)))
+}
+
+/// Whom decisions are counted for, where they are.
+fn account_of<T>(request: &Request<T>) -> Option<Arc<Account>> {
+    request.extensions().get::<Arc<Account>>().cloned()
 }
 
 fn deadline_of<T>(request: &Request<T>) -> Option<Deadline> {
@@ -231,8 +261,13 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
         &self,
         request: Request<pb::BatchDecideRequest>,
     ) -> Result<Response<raw::BatchDecideResponse>, Status> {
-        let deadline = deadline_of(&request);
-        let items = request.into_inner().requests.into_iter().map(Ok);
+        let (deadline, account) = (deadline_of(&request), account_of(&request));
+        let requests = request.into_inner().requests;
+        if let Some(account) = account {
+            // The first is paid for by the call.
+            account.owe(requests.len().saturating_sub(1));
+        }
+        let items = requests.into_iter().map(Ok);
         let response = self.answer_batch(items, deadline, &*calling::caller()?).await?;
         Ok(Response::new(response))
     }
@@ -243,8 +278,8 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
     ) -> Result<Response<Self::DecideStreamStream>, Status> {
         self.ready()?;
         let (deadline, ending) = (deadline_of(&request), Ending::of(&request));
-        let (own, caller) = (self.clone(), calling::caller()?);
-        let answers = answers(request.into_inner(), deadline, ending, move |bytes| {
+        let (own, caller, account) = (self.clone(), calling::caller()?, account_of(&request));
+        let answers = answers(request.into_inner(), deadline, ending, account, move |bytes| {
             let (own, caller) = (own.clone(), Arc::clone(&caller));
             async move { own.answer_item(bytes, deadline, &caller).await }
         });

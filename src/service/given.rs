@@ -20,6 +20,7 @@ pub(super) struct Given {
 
 thread_local! {
     static GIVEN: Cell<Option<Given>> = const { Cell::new(None) };
+    static ANSWERED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Leaves a decision for the call that is about to end on this thread.
@@ -30,4 +31,14 @@ pub(super) fn leave(given: Given) {
 /// Takes what was left.
 pub(super) fn take() -> Option<Given> {
     GIVEN.take()
+}
+
+/// A call that is polled now has its whole answer: what is still to be done is for its caller to take it.
+pub(super) fn answer() {
+    ANSWERED.set(true);
+}
+
+/// Whether the call that was polled last got its whole answer then.
+pub fn take_answered() -> bool {
+    ANSWERED.replace(false)
 }

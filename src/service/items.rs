@@ -1,11 +1,17 @@
 //! The items of batches and streams: each is answered alone.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use tokio::pin;
+use tokio::{
+    pin,
+    time::{Instant, sleep},
+};
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
 use super::{
+    admission::Account,
     deadline::{self, Deadline},
     ending::{self, Ending},
     status::Refusal,
@@ -34,6 +40,7 @@ pub(super) fn answers<F>(
     requests: Streaming<pb::DecideStreamRequest>,
     deadline: Option<Deadline>,
     ending: Option<Ending>,
+    account: Option<Arc<Account>>,
     answer: impl Fn(Option<Bytes>) -> F + Send + 'static,
 ) -> impl Stream<Item = Result<raw::DecideStreamResponse, Status>> + Send
 where
@@ -55,6 +62,9 @@ where
                 next = requests.message() => Ok(next),
                 (why, _) = &mut ends => Err(why.into()),
             };
+            // A timer is looked at only when the thread has time for it.
+            let is_late = deadline.is_some_and(|deadline| deadline.0 <= Instant::now());
+            let next = if is_late { Err(Refusal::DeadlineExceeded) } else { next };
             let next = match next {
                 Ok(next) => next,
                 Err(refusal) => {
@@ -62,6 +72,18 @@ where
                     return;
                 }
             };
+            if let Some(account) = &account
+                && matches!(next, Ok(Some(_)))
+            {
+                // A stream that is over its caller's quota is slowed down, not refused.
+                while let Some(wait) = account.take_or_wait() {
+                    tokio::select! {
+                        () = sleep(wait) => {}
+                        () = &mut late => break,
+                        _ = &mut left => break,
+                    }
+                }
+            }
             let (correlation_id, answered) = match next {
                 Ok(None) => return,
                 Ok(Some(pb::DecideStreamRequest { correlation_id, undecodable: Some(error), .. })) => {

@@ -4,6 +4,7 @@
 //! bytes -> codec -> validate (wire -> domain, all violations at once) -> facilitation -> convert (domain -> wire)
 //! ```
 
+pub mod admission;
 pub mod audit;
 pub mod authentication;
 mod calling;
@@ -13,8 +14,9 @@ pub mod deadline;
 pub mod dispatch;
 pub mod ending;
 pub mod facilitation;
-mod given;
+pub mod given;
 pub mod health;
+pub mod intake;
 mod items;
 pub mod priority;
 pub mod registry;

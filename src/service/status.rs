@@ -48,6 +48,18 @@ pub enum Refusal {
     TooManyWatches,
     /// As many calls over HTTP as there may be at once.
     TooManyCalls,
+    /// Calls would wait too long, or as many are open as may be.
+    Overloaded,
+    /// The caller asks for more decisions than it may: how long until it may again.
+    CallerRate(Duration),
+    /// The caller has as many calls open as it may.
+    CallerCalls,
+    /// Requests that are not whole take as much memory as they may.
+    TooMuchUnfinished,
+    /// A request for one answer is longer than any that could be right.
+    RequestTooLarge,
+    /// The request was not whole in time.
+    Unfinished,
     /// The reader of a watch was too slow.
     TooSlow,
     /// A stream ends because the server is about to.
@@ -87,7 +99,9 @@ impl Refusal {
     /// How long to wait until it is worth another try, where that is told.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooSlow | Self::TooManyCalls => Some(Duration::from_secs(1)),
+            Self::TooSlow | Self::TooManyCalls | Self::TooMuchUnfinished => Some(Duration::from_secs(1)),
+            Self::Overloaded | Self::CallerCalls => Some(Duration::from_millis(100)),
+            Self::CallerRate(wait) => Some(*wait),
             Self::TooManyWatches => Some(Duration::from_secs(5)),
             Self::Invalid(_)
             | Self::NotReady
@@ -103,6 +117,8 @@ impl Refusal {
             | Self::NoShipments
             | Self::ShipmentsUnreachable
             | Self::TooOld
+            | Self::Unfinished
+            | Self::RequestTooLarge
             | Self::Draining
             | Self::ConnectionAge
             | Self::Untrusted
@@ -130,9 +146,15 @@ impl Refusal {
             | Self::ConnectionAge => Code::Unavailable,
             Self::Untrusted => Code::Unauthenticated,
             Self::Internal => Code::Internal,
-            Self::DeadlineExceeded => Code::DeadlineExceeded,
-            Self::TooOld => Code::OutOfRange,
-            Self::TooManyWatches | Self::TooManyCalls | Self::TooSlow => Code::ResourceExhausted,
+            Self::DeadlineExceeded | Self::Unfinished => Code::DeadlineExceeded,
+            Self::TooOld | Self::RequestTooLarge => Code::OutOfRange,
+            Self::TooManyWatches
+            | Self::TooManyCalls
+            | Self::Overloaded
+            | Self::CallerRate(_)
+            | Self::CallerCalls
+            | Self::TooMuchUnfinished
+            | Self::TooSlow => Code::ResourceExhausted,
             Self::OtherEpoch | Self::NoHistory => Code::FailedPrecondition,
             Self::Unauthenticated(_) => Code::Unauthenticated,
             Self::Forbidden { .. } => Code::PermissionDenied,
@@ -161,6 +183,17 @@ impl Refusal {
             }
             Self::TooManyWatches => "this replica serves as many watches as it may".to_owned(),
             Self::TooManyCalls => "this replica answers as many calls over HTTP at once as it may".to_owned(),
+            Self::Overloaded => "this replica is overloaded: go on with another, or later".to_owned(),
+            Self::CallerRate(_) => "more decisions a second than this caller may ask for".to_owned(),
+            Self::CallerCalls => "as many calls at once as this caller may have".to_owned(),
+            Self::TooMuchUnfinished => {
+                "requests that are not whole take as much memory as they may: later".to_owned()
+            }
+            Self::RequestTooLarge => {
+                "a request is at most 1 MiB; only a batch may be as long as limits.max_message_bytes"
+                    .to_owned()
+            }
+            Self::Unfinished => "the request was not whole within limits.stall_timeout".to_owned(),
             Self::TooSlow => "the reader is too slow: resume with the last token".to_owned(),
             Self::Draining => "the server is stopping: go on with another".to_owned(),
             Self::ConnectionAge => "the connection has reached its age: go on with another".to_owned(),
@@ -202,10 +235,15 @@ impl From<Refusal> for Status {
             let details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, metadata);
             return Self::with_error_details(code, message, details);
         }
-        match refusal.retry_after() {
-            None => Self::new(code, message),
-            Some(wait) => Self::with_error_details(code, message, ErrorDetails::with_retry_info(Some(wait))),
-        }
+        let Some(wait) = refusal.retry_after() else {
+            return Self::new(code, message);
+        };
+        let details = ErrorDetails::with_retry_info(Some(wait));
+        let mut status = Self::with_error_details(code, message, details);
+        // What clients that retry by themselves go by (gRFC A6).
+        let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX).max(1);
+        status.metadata_mut().insert(PUSHBACK, wait.into());
+        status
     }
 }
 
@@ -226,6 +264,9 @@ impl From<DecideError> for Refusal {
         }
     }
 }
+
+/// In how many milliseconds a client may try again.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// Bytes of violations that a status carries. It travels in a header in base64, and clients refuse a response with more
 /// than 8 KiB of them; the message tells how many violations there are.

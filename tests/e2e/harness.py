@@ -171,6 +171,8 @@ class Server:
             "server.http_addr": self.http_addr,
             "server.data_dir": str(self.data),
             "drain.propagation": "50ms",
+            # What is not optimised is overloaded soon.
+            "limits.max_queue_delay": "0s",
         } | ({"upstream.url": upstream.url} if upstream else {}) | (settings or {})
         self.upstream = upstream
         self.environment = environment or {}

@@ -93,6 +93,8 @@ CASES = [
     ("GreenlaneServerErrors", calls({"OK": "0+1x60", "UNAVAILABLE": "0+90x60"}, "RegistryService"), [60], None, None, None),
     ("GreenlaneSheds", [series("greenlane_requests_shed_total", "0x5 0+1x40", cause="max_connections")], [5, 10], 12,
      REPLICA | {"cause": "max_connections"}, "a:8080 turns callers away (max_connections)"),
+    ("GreenlaneSheds", [series("greenlane_requests_shed_total", "0x5 0+90x40", cause="overload")], [5, 10], 12,
+     REPLICA | {"cause": "overload"}, "a:8080 turns callers away (overload)"),
     ("GreenlaneSheds", [series("greenlane_requests_shed_total", "7x60", cause="max_connections")], [60], None, None, None),
     ("GreenlaneCallersNotTaken", [series("greenlane_auth_source_failing", "0x5 1x20", source="keys")], [5, 10], 11,
      REPLICA | {"source": "keys"}, "a:8080 cannot take its keys"),

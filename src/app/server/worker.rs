@@ -3,18 +3,20 @@
 use std::{
     io,
     net::{SocketAddr, TcpStream},
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, atomic::AtomicUsize},
     thread,
 };
 
-use hyper_util::rt::TokioIo;
 use tokio::{sync::mpsc, task::JoinSet};
 use tracing::debug;
 
-use super::{Accepted, ConnectionService, Counts, Shared, WorkerService, connection::Connection};
+use super::{Accepted, ConnectionService, Shared, WorkerService, connection::Connection};
 use crate::{
     access::Peer,
-    service::ending::{self, Ending},
+    service::{
+        admission::Conduct,
+        ending::{self, Ending},
+    },
     trust::{Acceptor, Established, Standing},
 };
 
@@ -41,11 +43,21 @@ pub(super) fn start<S: ConnectionService>(
     end: mpsc::UnboundedSender<usize>,
 ) -> io::Result<Worker> {
     let (sockets, received) = mpsc::unbounded_channel();
+    let WorkerService {
+        service,
+        load,
+        rest,
+        beside,
+    } = service;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .on_thread_park(rest)
         .build()?;
-    let WorkerService { service, beside } = service;
-    let connections = Connections { service, shared };
+    let connections = Connections {
+        service,
+        load,
+        shared,
+    };
     let thread = thread::Builder::new()
         .name(format!("grpc-{index}"))
         .spawn(move || {
@@ -75,7 +87,8 @@ impl Drop for End {
 
 /// One worker's connections.
 struct Connections<S> {
-    service: Arc<dyn Fn(Ending, Peer) -> S + Send + Sync>,
+    service: Arc<dyn Fn(Ending, Peer, Arc<Conduct>) -> S + Send + Sync>,
+    load: Arc<AtomicUsize>,
     shared: Shared,
 }
 
@@ -94,9 +107,14 @@ impl<S: ConnectionService> Connections<S> {
         while serving.join_next().await.is_some() {}
     }
 
-    fn serve(&self, Accepted { socket, address }: Accepted) -> impl Future<Output = ()> + Send + use<S> {
-        let open = Open(Arc::clone(&self.shared.counts));
+    fn serve(&self, accepted: Accepted) -> impl Future<Output = ()> + Send + use<S> {
+        let Accepted {
+            socket,
+            address,
+            open,
+        } = accepted;
         let (service, shared) = (Arc::clone(&self.service), self.shared.clone());
+        let conduct = Arc::new(Conduct::new(Arc::clone(&self.load), shared.limits.resets));
         async move {
             let _open = open;
             let socket = match adopted(socket) {
@@ -105,9 +123,10 @@ impl<S: ConnectionService> Connections<S> {
             };
             let (end, ending) = ending::of_connection();
             let connection = |peer, shared| Connection {
-                service: service(ending, peer),
+                service: service(ending, peer, Arc::clone(&conduct)),
                 shared,
                 end,
+                conduct,
             };
             let Some(tls) = shared.tls.clone() else {
                 let peer = Peer {
@@ -115,9 +134,7 @@ impl<S: ConnectionService> Connections<S> {
                     certificate: None,
                 };
                 let connection = connection(peer, shared);
-                return connection
-                    .run(TokioIo::new(socket), Standing::of_nobody().lost())
-                    .await;
+                return connection.run(socket, Standing::of_nobody().lost()).await;
             };
             let Some(Established {
                 stream,
@@ -129,7 +146,7 @@ impl<S: ConnectionService> Connections<S> {
             };
             let peer = Peer { address, certificate };
             let connection = connection(peer, shared);
-            connection.run(TokioIo::new(stream), standing.lost()).await;
+            connection.run(stream, standing.lost()).await;
         }
     }
 }
@@ -156,13 +173,4 @@ fn adopted(socket: TcpStream) -> io::Result<tokio::net::TcpStream> {
     socket.set_nodelay(true)?;
     socket.set_nonblocking(true)?;
     tokio::net::TcpStream::from_std(socket)
-}
-
-/// Counts a connection as open until it is dropped.
-struct Open(Arc<Counts>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
 }

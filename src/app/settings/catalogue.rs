@@ -2,6 +2,7 @@
 //!
 //! Each section is taken apart field by field, so that a new field does not compile until it is here.
 
+mod limits;
 mod tls;
 mod types;
 
@@ -70,7 +71,7 @@ impl Settings {
         entries.extend(shipment_entries(shipments));
         entries.extend(auth_entries(auth));
         entries.extend(drain_entries(drain));
-        entries.extend(limit_entries(limits));
+        entries.extend(limits::entries(limits));
         entries.extend(log_entries(log));
         entries
     }
@@ -261,31 +262,6 @@ fn drain_entries(drain: &DrainSettings) -> Vec<Entry> {
         entry("drain.deadline", deadline),
         entry("drain.flush", flush),
         entry("drain.snapshot", snapshot),
-    ]
-}
-
-fn limit_entries(limits: &LimitSettings) -> Vec<Entry> {
-    let LimitSettings {
-        max_message_bytes,
-        max_concurrent_streams,
-        max_connections,
-        max_header_bytes,
-        handshake_timeout,
-        keepalive_interval,
-        keepalive_timeout,
-        max_connection_age,
-        max_connection_age_grace,
-    } = limits;
-    vec![
-        entry("limits.max_message_bytes", max_message_bytes),
-        entry("limits.max_concurrent_streams", max_concurrent_streams),
-        entry("limits.max_connections", max_connections),
-        entry("limits.max_header_bytes", max_header_bytes),
-        entry("limits.handshake_timeout", handshake_timeout),
-        entry("limits.keepalive_interval", keepalive_interval),
-        entry("limits.keepalive_timeout", keepalive_timeout),
-        entry("limits.max_connection_age", max_connection_age),
-        entry("limits.max_connection_age_grace", max_connection_age_grace),
     ]
 }
 

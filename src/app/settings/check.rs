@@ -45,9 +45,9 @@ impl Settings {
 
     pub(super) fn refusals(&self) -> Vec<Refusal> {
         let mut refusals = anonymous_remote(&self.server, &self.auth);
+        refusals.extend(authentication(&self.auth));
         refusals.extend(plaintext_remote(&self.server, &self.tls));
         refusals.extend(half_of_tls(&self.tls, &self.client));
-        refusals.extend(authentication(&self.auth));
         refusals.extend(relief_after_decision(&self.freshness));
         refusals.extend(limits_of_zero(&self.limits, &self.shipments));
         refusals
@@ -212,23 +212,17 @@ fn relief_after_decision(freshness: &FreshnessSettings) -> Option<Refusal> {
 }
 
 fn limits_of_zero(limits: &LimitSettings, shipments: &ShipmentSettings) -> Vec<Refusal> {
-    // Durations have no lower bound.
-    let LimitSettings {
-        max_message_bytes,
-        max_concurrent_streams,
-        max_connections,
-        max_header_bytes,
-        handshake_timeout: _,
-        keepalive_interval: _,
-        keepalive_timeout: _,
-        max_connection_age: _,
-        max_connection_age_grace: _,
-    } = limits;
     [
-        ("limits.max_message_bytes", *max_message_bytes == 0),
-        ("limits.max_concurrent_streams", *max_concurrent_streams == 0),
-        ("limits.max_connections", *max_connections == 0),
-        ("limits.max_header_bytes", *max_header_bytes == 0),
+        ("limits.max_message_bytes", limits.max_message_bytes == 0),
+        ("limits.max_header_bytes", limits.max_header_bytes == 0),
+        (
+            "limits.max_concurrent_streams",
+            limits.max_concurrent_streams == 0,
+        ),
+        ("limits.max_concurrent_calls", limits.max_concurrent_calls == 0),
+        ("limits.max_connections", limits.max_connections == 0),
+        ("limits.max_stream_resets", limits.max_stream_resets == 0),
+        ("limits.max_control_frames", limits.max_control_frames == 0),
         ("shipments.max_bytes", shipments.max_bytes == 0),
         ("shipments.max_containers", shipments.max_containers == 0),
         ("shipments.max_unsaved", shipments.max_unsaved == 0),

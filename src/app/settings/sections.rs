@@ -1,10 +1,12 @@
 //! The sections of `greenlane.toml`: every key with its meaning, its unit and its default.
 
 mod auth;
+mod limits;
 mod shipments;
 mod tls;
 
 pub use auth::AuthSettings;
+pub use limits::LimitSettings;
 pub use shipments::ShipmentSettings;
 pub use tls::{ClientCertificates, ClientSettings, TlsSettings};
 
@@ -290,46 +292,6 @@ impl Default for DrainSettings {
             deadline: Span::new(Duration::from_secs(20)),
             flush: Span::new(Duration::from_secs(10)),
             snapshot: Span::new(Duration::from_mins(1)),
-        }
-    }
-}
-
-/// `[limits]`: what one client, and all of them together, may take. Counts and sizes are above 0.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LimitSettings {
-    /// Largest gRPC or JSON message taken, in bytes.
-    pub max_message_bytes: usize,
-    /// Calls that may be open at once on one connection.
-    pub max_concurrent_streams: u32,
-    /// Connections that may be open at once, over all clients.
-    pub max_connections: usize,
-    /// Largest set of request headers taken, in bytes.
-    pub max_header_bytes: u32,
-    /// How long a TLS handshake may take.
-    pub handshake_timeout: Span,
-    /// Silence on a connection after which it is pinged.
-    pub keepalive_interval: Span,
-    /// How long a ping may go unanswered before the connection is closed.
-    pub keepalive_timeout: Span,
-    /// Age at which a connection is to end, give or take a tenth, so that callers spread over replicas again; 0 is none.
-    pub max_connection_age: Span,
-    /// How long calls on such a connection may take before they are cut.
-    pub max_connection_age_grace: Span,
-}
-
-impl Default for LimitSettings {
-    fn default() -> Self {
-        Self {
-            max_message_bytes: 16 * 1024 * 1024,
-            max_concurrent_streams: 1024,
-            max_connections: 10_000,
-            max_header_bytes: 16 * 1024,
-            handshake_timeout: Span::new(Duration::from_secs(5)),
-            keepalive_interval: Span::new(Duration::from_secs(30)),
-            keepalive_timeout: Span::new(Duration::from_secs(20)),
-            max_connection_age: Span::new(Duration::from_mins(30)),
-            max_connection_age_grace: Span::new(Duration::from_secs(30)),
         }
     }
 }

@@ -41,6 +41,11 @@ impl Credentials {
         &self.authentication
     }
 
+    /// Whether that is whoever calls where nobody is asked.
+    pub fn is_anonymous(&self, caller: &Arc<Caller>) -> bool {
+        Arc::ptr_eq(caller, &self.anonymous)
+    }
+
     /// The other end of the connection.
     pub const fn peer(&self) -> &Peer {
         &self.peer

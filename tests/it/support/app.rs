@@ -226,6 +226,8 @@ fn settings(folder: &Path, change: impl FnOnce(&mut Settings)) -> Settings {
     settings.drain.propagation = Span::new(Duration::ZERO);
     // A client that its test no longer runs cannot answer a GOAWAY.
     settings.drain.deadline = Span::new(Duration::from_millis(50));
+    // What is not optimised is overloaded soon.
+    settings.limits.max_queue_delay = Span::new(Duration::ZERO);
     change(&mut settings);
     settings
 }

@@ -149,12 +149,15 @@ fn limit_of_zero_is_refused_for_each_limit() {
         settings.limits.max_concurrent_streams = 0;
         settings.limits.max_connections = 0;
         settings.limits.max_header_bytes = 0;
+        settings.limits.max_concurrent_calls = 0;
+        settings.limits.max_stream_resets = 0;
+        settings.limits.max_control_frames = 0;
     });
     assert_eq!(
         text.lines()
             .filter(|line| line.contains(" = 0: a limit of 0"))
             .count(),
-        4,
+        7,
         "{text}"
     );
 }

@@ -1,0 +1,54 @@
+//! The tasks of a connection's calls: each counts as open, and is given up when its answer is not taken.
+
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+
+use hyper::rt::Executor;
+use hyper_util::rt::TokioExecutor;
+use tokio::time::sleep;
+
+use crate::{
+    metrics::{Metrics, Shed},
+    service::{admission::Conduct, given},
+};
+
+/// Runs the calls of one connection.
+#[derive(Debug, Clone)]
+pub(super) struct Tasks {
+    pub(super) conduct: Arc<Conduct>,
+    /// How long a whole answer may wait for its caller; zero: any time.
+    pub(super) stall: Duration,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl<C> Executor<C> for Tasks
+where
+    C: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, call: C) {
+        let (stall, open) = (self.stall, self.conduct.open());
+        let metrics = Arc::clone(&self.metrics);
+        TokioExecutor::new().execute(async move {
+            let _open = open;
+            let mut call = pin!(call);
+            let mut untaken = None;
+            let taken = poll_fn(|context| {
+                if call.as_mut().poll(context).is_ready() {
+                    given::take_answered();
+                    return Poll::Ready(true);
+                }
+                // It has all of its answer, and yet it is not at its end: the caller's window is full.
+                if given::take_answered() && !stall.is_zero() {
+                    untaken = Some(Box::pin(sleep(stall)));
+                }
+                match &mut untaken {
+                    Some(untaken) => untaken.as_mut().poll(context).map(|()| false),
+                    None => Poll::Pending,
+                }
+            });
+            if !taken.await {
+                // What is dropped is reset.
+                metrics.shed(Shed::Stalled, 1);
+            }
+        });
+    }
+}
