@@ -15,9 +15,11 @@ use tracing::{error, info, warn};
 
 use super::{
     parts::{NotFlushed, on_own_thread},
+    policies,
     settings::Settings,
 };
 use crate::{
+    facilitation::Facilitation,
     metrics::Metrics,
     registry::{Position, Registry},
     upstream::{
@@ -71,6 +73,27 @@ pub fn source_settings(settings: &Settings) -> SourceSettings {
         credentials_file: settings.upstream.credentials_file.clone(),
         nats_prefix: settings.upstream.nats_prefix.clone(),
     }
+}
+
+/// A feed from that source, by whose snapshot files the policies in force are known.
+pub(super) fn follow(
+    settings: &Settings,
+    source: Source,
+    registry: Arc<Registry>,
+    status: Arc<FeedStatus>,
+    metrics: &Arc<Metrics>,
+    facilitation: &Arc<Facilitation>,
+) -> Feed {
+    let facilitation = Arc::clone(facilitation);
+    let policy_digest = move || policies::digest_in_force(&facilitation.policies());
+    Feed::new(
+        settings,
+        source,
+        registry,
+        status,
+        Arc::clone(metrics),
+        policy_digest,
+    )
 }
 
 impl Feed {

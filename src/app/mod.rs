@@ -177,7 +177,7 @@ impl App {
         let (gateway, json) = services.gateway(&mut proof, &health);
         let server = services.bind(settings, tls.as_ref(), &mut proof, &stops.calls.subscribe())?;
         let reloader = reloader(settings, &facilitation, files, proof.log.clone());
-        let feed = follow(settings, source, registry, status, &metrics, &facilitation)
+        let feed = feed::follow(settings, source, registry, status, &metrics, &facilitation)
             .telling_changes(terminals.listener())
             .telling_orders(proof.log.clone().map(audit::logged_orders))
             .accepting_drift(accept_drift);
@@ -319,27 +319,6 @@ impl App {
         };
         drain.run(parts, asked, stop()).await
     }
-}
-
-/// What follows the store into the registry.
-fn follow(
-    settings: &Settings,
-    source: Source,
-    registry: Arc<Registry>,
-    status: Arc<FeedStatus>,
-    metrics: &Arc<Metrics>,
-    facilitation: &Arc<Facilitation>,
-) -> Feed {
-    let facilitation = Arc::clone(facilitation);
-    let policy_digest = move || policies::digest_in_force(&facilitation.policies());
-    Feed::new(
-        settings,
-        source,
-        registry,
-        status,
-        Arc::clone(metrics),
-        policy_digest,
-    )
 }
 
 fn freshness_limits(settings: &Settings) -> FreshnessLimits {

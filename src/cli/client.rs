@@ -1,10 +1,12 @@
 //! A client of a running server: the one that the configuration names, over TLS where it says so.
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, anyhow, ensure};
 use tonic::{
-    Status,
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, ClientTlsConfig, Identity},
 };
 use tonic_types::StatusExt as _;
@@ -27,8 +29,41 @@ pub(super) fn block_on<T>(run: impl Future<Output = anyhow::Result<T>>) -> anyho
         .block_on(run)
 }
 
+/// A connection whose calls say who they are from.
+pub(super) type Authorized = InterceptedService<Channel, Bearer>;
+
+/// Puts the token, if there is one, to every call.
+#[derive(Debug, Clone)]
+pub(super) struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Bearer {
+    /// The token of a file, which may end with a line's end; none where the path is empty.
+    fn read(file: &Path) -> anyhow::Result<Self> {
+        if file.as_os_str().is_empty() {
+            return Ok(Self(None));
+        }
+        let named = || format!("client.token_file {}", file.display());
+        let token = fs::read_to_string(file).with_context(named)?;
+        // What is wrong is not shown: it may be most of a token.
+        let mut value = MetadataValue::try_from(format!("Bearer {}", token.trim()))
+            .map_err(|_| anyhow!("it holds no token"))
+            .with_context(named)?;
+        value.set_sensitive(true);
+        Ok(Self(Some(value)))
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
 /// Connects to `client.address`, or else to `server.grpc_addr`.
-pub(super) async fn connect(context: &Context) -> anyhow::Result<Channel> {
+pub(super) async fn connect(context: &Context) -> anyhow::Result<Authorized> {
     let settings = context.settings();
     let (address, setting) = address(settings)?;
     let mut endpoint = Channel::from_shared(address.clone())
@@ -37,10 +72,12 @@ pub(super) async fn connect(context: &Context) -> anyhow::Result<Channel> {
     if address.starts_with("https://") {
         endpoint = endpoint.tls_config(tls_config(&settings.client)?)?;
     }
-    endpoint
+    let token = Bearer::read(&settings.client.token_file)?;
+    let channel = endpoint
         .connect()
         .await
-        .with_context(|| format!("no server answers at {address} ({setting})"))
+        .with_context(|| format!("no server answers at {address} ({setting})"))?;
+    Ok(InterceptedService::new(channel, token))
 }
 
 /// The server's address with its scheme, and the setting that it comes from.

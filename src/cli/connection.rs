@@ -23,6 +23,10 @@ pub(super) struct Connection {
     /// The name that its certificate must have [default: the address's]
     #[arg(long, global = true, value_name = "NAME")]
     tls_name: Option<String>,
+
+    /// File with a token by which it knows who calls, where it takes tokens
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<String>,
 }
 
 impl Connection {
@@ -34,6 +38,7 @@ impl Connection {
             tls_cert,
             tls_key,
             tls_name,
+            token_file,
         } = self;
         let given = [
             ("client.address", server),
@@ -41,6 +46,7 @@ impl Connection {
             ("client.tls_certificate_file", tls_cert),
             ("client.tls_key_file", tls_key),
             ("client.tls_name", tls_name),
+            ("client.token_file", token_file),
         ];
         let given = given
             .into_iter()

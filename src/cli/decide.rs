@@ -121,7 +121,7 @@ fn decide(context: &Context, requests: &[pb::DecideRequest]) -> anyhow::Result<E
 }
 
 /// A connection that decides batches.
-pub(super) struct Decider(FacilitationServiceClient<tonic::transport::Channel>);
+pub(super) struct Decider(FacilitationServiceClient<client::Authorized>);
 
 impl Decider {
     pub(super) async fn connect(context: &Context) -> anyhow::Result<Self> {

@@ -153,6 +153,34 @@ def test_refusals_are_counted_by_their_cause(server, issuer):
         assert after[name] - before[name] == times, cause
 
 
+def test_commands_show_the_token_of_a_file(server, issuer, tmp_path):
+    file = tmp_path / "token"
+
+    def status(token: str | None, *flags: str):
+        if token is not None:
+            file.write_text(token + "\n")
+        return server.command("--output", "json", *flags, "status")
+
+    by_flag = ("--token-file", str(file))
+    told = status(issuer.token("operator", "es256"), *by_flag)
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["registry"]["state"] == "REGISTRY_STATE_LIVE"
+    assert json.loads(told.stdout)["rates"] == [], "rates are the auditor's"
+    server.settings["client.token_file"] = str(file)
+    try:
+        assert status(None).returncode == 0
+        refused_ = status(issuer.token("operator", "es256", expires_in=-60))
+        assert refused_.returncode != 0 and "the token has expired" in refused_.stderr
+        forbidden = status(issuer.token("terminal", "es256"))
+        assert forbidden.returncode != 0 and "is for callers of a role among: officer, operator" in forbidden.stderr
+        broken = status("a\nb")
+        assert broken.returncode != 0 and f"client.token_file {file}: it holds no token" in broken.stderr
+    finally:
+        del server.settings["client.token_file"]
+    missing = status(None)
+    assert missing.returncode != 0 and "a client certificate or a bearer token is required" in missing.stderr
+
+
 # --- streams ----------------------------------------------------------------------------------------
 
 

@@ -38,7 +38,7 @@ CHARTS_OWN = {
     "server.grpc_addr", "server.http_addr", "server.data_dir", "server.workers", "server.allow_anonymous_remote",
     "server.allow_plaintext_remote", "tls.certificate_file", "tls.key_file", "tls.client_ca_file", "tls.client_certificates",
     "tls.client_crl_file", "client.address", "client.tls_ca_file", "client.tls_certificate_file", "client.tls_key_file",
-    "client.tls_name",
+    "client.tls_name", "client.token_file",
     "upstream.url", "upstream.tls_ca_file", "upstream.tls_certificate_file", "upstream.tls_key_file",
     "upstream.password_file", "upstream.credentials_file", "policy.directory", "draw.master_secret_file", "draw.master_secret", "audit.directory",
     "audit.replica", "audit.signing_key_file", "auth.callers_file", "auth.jwks_file", "auth.jwks_ca_file",

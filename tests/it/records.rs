@@ -31,6 +31,25 @@ proptest! {
     }
 
     #[test]
+    fn what_everybody_may_see_is_the_answer_without_its_confidential_texts(world in world(), told in any::<bool>()) {
+        let mut world = world;
+        for order in &mut world.orders {
+            order.confidential_reason = told.then(|| "PLANTED".to_owned());
+        }
+        let (facts, request) = (world.facts(), request(&world.declaration));
+        let outcome = outcome(&world, &facts);
+        let mut written = Vec::new();
+        encode::public_decision(&mut written, DECISION_ID, &request, &outcome);
+        let mut message = Answered::of(&world).decision;
+        let whole = message.reasons.iter().any(|reason| !reason.confidential_text.is_empty());
+        prop_assert_eq!(outcome.decision.is_confidential(), whole);
+        for reason in &mut message.reasons {
+            reason.confidential_text.clear();
+        }
+        prop_assert_eq!(written, message.encode_to_vec());
+    }
+
+    #[test]
     fn a_record_written_directly_has_the_bytes_of_its_message(world in world()) {
         let answered = Answered::of(&plausible(world));
         let message = pb::AuditRecord::decode(answered.record.as_slice()).unwrap();

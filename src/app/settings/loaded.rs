@@ -100,6 +100,7 @@ mod tests {
             "client.tls_certificate_file \"\"",
             "client.tls_key_file \"\"",
             "client.tls_name \"\"",
+            "client.token_file \"\"",
             "upstream.url sqlite://./greenlane-data/greenlane.db",
             "upstream.poll_interval 20ms",
             "upstream.heartbeat_interval 1s",

@@ -14,7 +14,7 @@ use tokio::{
     task::JoinSet,
     time::sleep,
 };
-use tonic::{Code, Request, Status, transport::Channel};
+use tonic::{Code, Request, Status};
 
 use super::{
     declarations::Declarations,
@@ -55,7 +55,7 @@ pub(super) enum Line {
 /// A connection.
 #[derive(Clone)]
 pub(super) struct Connection {
-    service: FacilitationServiceClient<Channel>,
+    service: FacilitationServiceClient<client::Authorized>,
     plan: Plan,
     declarations: Arc<Declarations>,
     sample: Rc<RefCell<Sample>>,
@@ -199,7 +199,7 @@ impl Stream {
 impl Connection {
     /// That connection.
     pub(super) fn new(
-        channel: Channel,
+        channel: client::Authorized,
         plan: &Plan,
         declarations: &Arc<Declarations>,
         sample: &Rc<RefCell<Sample>>,

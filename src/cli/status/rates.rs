@@ -1,9 +1,12 @@
 //! The realized rates of the current month, as `greenlane status` shows them.
 
 use jiff::Timestamp;
-use tonic::{Code, transport::Channel};
+use tonic::Code;
 
-use super::{client, output};
+use super::{
+    client::{self, Authorized},
+    output,
+};
 use crate::{
     domain::Date,
     policy::draw::Epoch,
@@ -14,7 +17,7 @@ use crate::{
 };
 
 /// The realized rates of this month; none where the server does not serve them, or not to who asks.
-pub(super) async fn this_month(channel: Channel) -> anyhow::Result<pb::ListRealizedRatesResponse> {
+pub(super) async fn this_month(channel: Authorized) -> anyhow::Result<pb::ListRealizedRatesResponse> {
     let month = Epoch::of(Date::of(Timestamp::now()));
     let request = pb::ListRealizedRatesRequest {
         month: month.name().to_string(),

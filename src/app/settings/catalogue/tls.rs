@@ -31,6 +31,7 @@ pub(super) fn client_entries(client: &ClientSettings) -> Vec<Entry> {
         tls_certificate_file,
         tls_key_file,
         tls_name,
+        token_file,
     } = client;
     vec![
         entry("client.address", address),
@@ -38,5 +39,6 @@ pub(super) fn client_entries(client: &ClientSettings) -> Vec<Entry> {
         entry("client.tls_certificate_file", tls_certificate_file),
         entry("client.tls_key_file", tls_key_file),
         entry("client.tls_name", tls_name),
+        entry("client.token_file", token_file),
     ]
 }

@@ -72,4 +72,6 @@ pub struct ClientSettings {
     pub tls_key_file: PathBuf,
     /// The name that the server's certificate must have; empty is the address's.
     pub tls_name: String,
+    /// A file with a token by which the server knows who calls; empty is none. It is read anew for each connection.
+    pub token_file: PathBuf,
 }
