@@ -73,7 +73,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
     "data_dir" "/var/lib/greenlane" "workers" .Values.cores "allow_anonymous_remote" .Values.anonymous
     "allow_plaintext_remote" (and (not .Values.tls.secret) (or .Values.anonymous .Values.plaintext)))
   "draw" (dict "master_secret_file" "/etc/greenlane/draw.secret")
-  "upstream" dict "audit" dict "policy" dict "tls" dict "client" dict -}}
+  "upstream" dict "audit" dict "policy" dict "tls" dict "client" dict "auth" dict -}}
 {{- with .Values.tls -}}
 {{- if .secret -}}
 {{- $_ := set $own.tls "certificate_file" "/etc/greenlane/tls/tls.crt" -}}
@@ -89,6 +89,17 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- $_ := set $own.client "tls_ca_file" "/etc/greenlane/tls/ca.crt" -}}
 {{- end -}}
 {{- $_ := set $own.client "tls_name" (include "greenlane.tlsName" $) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.callers -}}
+{{- if or .configMap .secret -}}
+{{- $_ := set $own.auth "callers_file" "/etc/greenlane-callers/callers.toml" -}}
+{{- end -}}
+{{- if .jwksConfigMap -}}
+{{- $_ := set $own.auth "jwks_file" "/etc/greenlane-callers/jwks.json" -}}
+{{- end -}}
+{{- if .jwksCaConfigMap -}}
+{{- $_ := set $own.auth "jwks_ca_file" "/etc/greenlane-callers/jwks-ca.crt" -}}
 {{- end -}}
 {{- end -}}
 {{- if .Values.audit.signingSecret -}}
@@ -125,6 +136,33 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{ $key }} = {{ if kindIs "string" $value }}{{ $value | toJson }}{{ else if kindIs "bool" $value }}{{ $value }}{{ else }}{{ int64 $value }}{{ end }}
 {{ end -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What callers are known by, as parts of a projected volume. */}}
+{{- define "greenlane.callerFiles" -}}
+{{- with .Values.callers -}}
+{{- if or .configMap .secret }}
+- {{ ternary "secret" "configMap" (empty .configMap) }}:
+    name: {{ default .secret .configMap }}
+    items:
+      - key: {{ .key }}
+        path: callers.toml
+{{- end }}
+{{- if .jwksConfigMap }}
+- configMap:
+    name: {{ .jwksConfigMap }}
+    items:
+      - key: {{ .jwksKey }}
+        path: jwks.json
+{{- end }}
+{{- if .jwksCaConfigMap }}
+- configMap:
+    name: {{ .jwksCaConfigMap }}
+    items:
+      - key: {{ .jwksCaKey }}
+        path: jwks-ca.crt
+{{- end }}
 {{- end -}}
 {{- end -}}
 

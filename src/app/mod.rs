@@ -7,6 +7,7 @@
 //! ```
 
 pub mod audit;
+pub mod callers;
 mod drain;
 pub mod draws;
 pub mod feed;
@@ -38,13 +39,13 @@ use std::{
 };
 
 use anyhow::Context as _;
-use jiff::Timestamp;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tonic_health::{pb::health_server::HealthServer, server::HealthReporter};
-use tracing::{error, info};
+use tracing::info;
 
 use self::{
     audit::Proof,
+    callers::KnownCallers,
     drain::{Drain, Stops},
     draws::Committer,
     feed::Feed,
@@ -58,7 +59,7 @@ use self::{
 };
 use crate::{
     audit::{
-        log::{AuditLog, Lane, record},
+        log::{AuditLog, Lane},
         rates::RateTable,
     },
     facilitation::{DrawKeys, Facilitation},
@@ -72,9 +73,8 @@ use crate::{
         registry::RegistryRpc,
     },
     trust::ServerTrust,
-    upstream::{commitments::Commitments, source::Source, status::FeedStatus},
+    upstream::{source::Source, status::FeedStatus},
     web::{self, Gateway, Web, console::Console},
-    wire::pb::audit_record::Entry,
 };
 
 /// The service, bound and ready to run.
@@ -96,6 +96,7 @@ pub struct App {
     health: Arc<Health>,
     reporter: HealthReporter,
     reloader: Option<Arc<Reloader>>,
+    callers: KnownCallers,
     stops: Stops,
     bounds: DrainSettings,
     traces: Option<SdkTracerProvider>,
@@ -126,7 +127,8 @@ impl App {
         let mut proof = Proof::open(settings, &facilitation.policies()).context("the audit log")?;
         let traces = traces::from_environment();
         let window = acceptance_window(settings);
-        let committer = committer(settings, &proof, &facilitation, &metrics, window)?;
+        let replica = replica_name(settings, &proof);
+        let committer = Committer::new(settings, replica.clone(), &proof, &facilitation, &metrics, window)?;
         let rates = Arc::new(RateTable::default());
         if proof.log.is_some() {
             audit::take_up(settings, &facilitation, &rates);
@@ -136,6 +138,7 @@ impl App {
         let shipments = Arc::clone(&terminals.shipments);
         let health = Health::new(Arc::clone(&facilitation), Arc::clone(&status), shipments);
         let health = Arc::new(health);
+        let callers = KnownCallers::open(&settings.auth, &metrics)?;
         let services = Services {
             facilitation: FacilitationRpc {
                 lane: Lane::new(None),
@@ -165,26 +168,18 @@ impl App {
                 shipments: Arc::clone(&terminals.shipments),
             },
             health: HealthServer::new(HealthRpc::new(&reporter)),
+            authentication: Arc::clone(&callers.authentication),
             traces: traces.clone(),
             max_message_bytes: settings.limits.max_message_bytes,
         };
-        let console = Arc::new(services.console(&health, replica_name(settings, &proof)));
+        let console = Arc::new(services.console(&health, replica));
         let (gateway, json) = services.gateway(&mut proof, &health);
         let server = services.bind(settings, tls.as_ref(), &mut proof, &stops.calls.subscribe())?;
         let reloader = reloader(settings, &facilitation, files, proof.log.clone());
-        let policies_in_force = Arc::clone(&facilitation);
-        let policy_digest = move || policies::digest_in_force(&policies_in_force.policies());
-        let feed = Feed::new(
-            settings,
-            source,
-            registry,
-            status,
-            Arc::clone(&metrics),
-            policy_digest,
-        )
-        .telling_changes(terminals.listener())
-        .telling_orders(proof.log.clone().map(audit::logged_orders))
-        .accepting_drift(accept_drift);
+        let feed = follow(settings, source, registry, status, &metrics, &facilitation)
+            .telling_changes(terminals.listener())
+            .telling_orders(proof.log.clone().map(audit::logged_orders))
+            .accepting_drift(accept_drift);
         Ok(Self {
             server,
             tls,
@@ -202,6 +197,7 @@ impl App {
             health,
             reporter,
             reloader,
+            callers,
             stops,
             bounds: settings.drain.clone(),
             traces,
@@ -238,6 +234,7 @@ impl App {
             health,
             reporter,
             reloader,
+            callers,
             stops,
             bounds,
             traces,
@@ -253,6 +250,8 @@ impl App {
             gateway: Arc::new(gateway),
             console: Arc::clone(&console),
             tls: tls.clone(),
+            authentication: callers.authentication,
+            open_metrics: callers.open_metrics,
         };
         let acceptor = tls.as_ref().map(ServerTrust::http);
         let http = web::server::run(listener, web, acceptor, stop_http, deadline);
@@ -270,6 +269,9 @@ impl App {
         }
         if let Some(reloader) = reloader {
             parts.add_endless("policies", reloader.run(parts.stop()));
+        }
+        if let Some(reloader) = callers.reloader {
+            parts.add_endless("callers", reloader.run(parts.stop()));
         }
         if let Some(shipper) = shipping.shipper {
             let flush = stops.flush.subscribe();
@@ -320,6 +322,27 @@ impl App {
     }
 }
 
+/// What follows the store into the registry.
+fn follow(
+    settings: &Settings,
+    source: Source,
+    registry: Arc<Registry>,
+    status: Arc<FeedStatus>,
+    metrics: &Arc<Metrics>,
+    facilitation: &Arc<Facilitation>,
+) -> Feed {
+    let facilitation = Arc::clone(facilitation);
+    let policy_digest = move || policies::digest_in_force(&facilitation.policies());
+    Feed::new(
+        settings,
+        source,
+        registry,
+        status,
+        Arc::clone(metrics),
+        policy_digest,
+    )
+}
+
 fn freshness_limits(settings: &Settings) -> FreshnessLimits {
     FreshnessLimits {
         relief_max_age: settings.freshness.relief_max_age.get(),
@@ -351,32 +374,4 @@ fn reloader(
     let interval = settings.policy.reload_interval.get();
     let reloader = Reloader::new(directory, interval, Arc::clone(facilitation), files, log);
     Some(Arc::new(reloader))
-}
-
-/// Who commits to the keys of the draw.
-fn committer(
-    settings: &Settings,
-    proof: &Proof,
-    facilitation: &Arc<Facilitation>,
-    metrics: &Arc<Metrics>,
-    window: AcceptanceWindow,
-) -> anyhow::Result<Committer> {
-    let log = proof.log.clone();
-    Ok(Committer {
-        commitments: Commitments::of(&feed::source_settings(settings))?,
-        facilitation: Arc::clone(facilitation),
-        signing: Arc::clone(&proof.key),
-        replica: replica_name(settings, proof),
-        window,
-        reveal_after: settings.draw.reveal_after.get(),
-        metrics: Arc::clone(metrics),
-        on_commitment: Box::new(move |entry| {
-            let Some(log) = &log else { return };
-            if let Err(problem) = log.append(&[record(Entry::Commitment(entry))]) {
-                error!(%problem, "the audit log does not tell of a draw commitment");
-            }
-        }),
-        clock: Box::new(Timestamp::now),
-        said: BTreeMap::new(),
-    })
 }

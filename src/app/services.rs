@@ -17,6 +17,7 @@ use crate::{
     access::Peer,
     service::{
         audit::AuditRpc,
+        authentication::{Authentication, Credentials},
         calls::Counting,
         dispatch::Dispatch,
         ending::Ending,
@@ -50,6 +51,8 @@ pub(super) struct Services {
     pub(super) priority: PriorityRpc,
     /// `grpc.health.v1.Health`
     pub(super) health: HealthServer<HealthRpc>,
+    /// Finds out who calls.
+    pub(super) authentication: Arc<Authentication>,
     /// Where spans of calls go, if anywhere.
     pub(super) traces: Option<SdkTracerProvider>,
     /// Largest message taken, in bytes.
@@ -70,6 +73,7 @@ impl Services {
             self.registry.clone(),
             self.priority.clone(),
             Arc::clone(health),
+            Arc::clone(&self.authentication),
             self.max_message_bytes,
         )
     }
@@ -130,6 +134,7 @@ impl Services {
                 reflection.clone(),
                 reflection_v1alpha.clone(),
             );
+            let authentication = Arc::clone(&self.authentication);
             let service = move |ending: Ending, peer: Peer| Dispatch {
                 counting: Arc::clone(&counting),
                 feed: Arc::clone(&feed),
@@ -142,7 +147,7 @@ impl Services {
                 reflection: reflection.clone(),
                 reflection_v1alpha: reflection_v1alpha.clone(),
                 ending,
-                peer,
+                credentials: Credentials::new(Arc::clone(&authentication), peer),
             };
             WorkerService {
                 service: Arc::new(service),

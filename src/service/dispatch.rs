@@ -9,6 +9,8 @@ use tonic::{Status, body::Body, server::NamedService};
 use tower_service::Service;
 
 use super::{
+    authentication::Credentials,
+    calling,
     calls::Counting,
     deadline::Deadline,
     ending::Ending,
@@ -18,7 +20,11 @@ use super::{
     },
     status::Refusal,
 };
-use crate::{access::Peer, shipments::Shipments, upstream::status::FeedStatus};
+use crate::{
+    access::{Access, Caller, permission},
+    shipments::Shipments,
+    upstream::status::FeedStatus,
+};
 
 /// The methods whose streams end only with their caller, or with the connection.
 const STREAMS: [&str; 3] = ["DecideStream", "WatchPriorities", "Watch"];
@@ -51,8 +57,8 @@ pub struct Dispatch<F, R, A, P, H, V1, V1Alpha> {
     pub reflection_v1alpha: V1Alpha,
     /// The end of the connection that is served.
     pub ending: Ending,
-    /// The other end of the connection.
-    pub peer: Peer,
+    /// What the connection's calls are known by.
+    pub credentials: Credentials,
 }
 
 /// A tonic service over hyper's body.
@@ -90,11 +96,23 @@ where
     type Future = Answer;
 
     fn call(&self, mut request: Request<Incoming>) -> Answer {
-        if is_stream(request.uri().path()) {
-            request.extensions_mut().insert(self.ending.clone());
-        }
         let begun = Instant::now();
-        let call = self.counting.begin(&request, begun.into_std());
+        let mut call = self.counting.begin(&request, begun.into_std());
+        // Before anything else: who is not known learns nothing of the request, the data or the deadline.
+        let caller = match self.admitted(&request) {
+            Ok(caller) => caller,
+            Err(refusal) => {
+                let response = call.answered(Status::from(refusal).into_http());
+                return Box::pin(std::future::ready(Ok(response)));
+            }
+        };
+        if is_stream(request.uri().path()) {
+            let standing = caller
+                .as_ref()
+                .map(|caller| self.credentials.standing(caller, request.headers()));
+            request.extensions_mut().insert(self.ending.with(standing));
+        }
+        call.is_of(caller.clone());
         let deadline = Deadline::from_headers(request.headers(), begun);
         let (deadline, answer) = match deadline {
             Ok(None) => (None, self.route(request)),
@@ -108,6 +126,7 @@ where
             }
             Err(bad) => (None, refused(Refusal::from(bad).into())),
         };
+        let answer = calling::of(caller, answer);
         Box::pin(async move {
             let response = match deadline {
                 None => answer.await?,
@@ -131,6 +150,26 @@ where
     V1: GrpcService,
     V1Alpha: GrpcService,
 {
+    /// Who calls, if that may call the method; `None` where anybody may.
+    fn admitted(&self, request: &Request<Incoming>) -> Result<Option<Arc<Caller>>, Refusal> {
+        let path = request.uri().path();
+        let access = permission::of_method(path);
+        if access == Some(Access::Open) {
+            return Ok(None);
+        }
+        let caller = self
+            .credentials
+            .caller(request.headers())
+            .map_err(Refusal::Unauthenticated)?;
+        let Some(Access::Of(roles)) = access else {
+            return Err(Refusal::NotServed);
+        };
+        self.credentials
+            .authentication()
+            .permitted(&caller, roles, path)?;
+        Ok(Some(caller))
+    }
+
     fn route(&self, request: Request<Incoming>) -> Answer {
         let service = request
             .uri()
@@ -162,7 +201,7 @@ where
         } else if service == V1Alpha::NAME {
             call(&self.reflection_v1alpha, request)
         } else {
-            refused(Status::unimplemented("this replica does not serve that method"))
+            refused(Refusal::NotServed.into())
         }
     }
 }
@@ -188,7 +227,7 @@ mod tests {
     use prost_types::FileDescriptorSet;
 
     use super::*;
-    use crate::wire::pb;
+    use crate::{access::Roles, wire::pb};
 
     #[test]
     fn every_stream_of_the_contract_hears_of_the_end_of_its_connection() {
@@ -207,5 +246,31 @@ mod tests {
             }
         }
         assert_eq!(streams, STREAMS.len());
+    }
+
+    #[test]
+    fn every_method_that_is_served_is_somebodys() {
+        let contracts = [
+            pb::DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ];
+        for file in contracts
+            .into_iter()
+            .flat_map(|bytes| FileDescriptorSet::decode(bytes).unwrap().file)
+        {
+            for service in &file.service {
+                for method in &service.method {
+                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                    let is_health = file.package() == "grpc.health.v1";
+                    match permission::of_method(&path) {
+                        Some(Access::Open) => assert!(is_health, "{path}"),
+                        Some(Access::Of(roles)) => assert!(!is_health && roles != Roles::NONE, "{path}"),
+                        None => panic!("{path} is nobody's"),
+                    }
+                }
+            }
+        }
     }
 }

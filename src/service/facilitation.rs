@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use self::answer::Answered;
 use super::{
+    calling,
     deadline::Deadline,
     ending::Ending,
     given,
@@ -21,6 +22,7 @@ use super::{
     status::Refusal,
 };
 use crate::{
+    access::Caller,
     audit::{log::Lane, rates::RateTable},
     facilitation::{Facilitation, Moment},
     metrics::Metrics,
@@ -98,7 +100,12 @@ impl FacilitationRpc {
     }
 
     /// The answer to an encoded `DecideRequest`, once it is in the log.
-    async fn answer(&self, bytes: Bytes, deadline: Option<Deadline>) -> Result<Answered, Refusal> {
+    async fn answer(
+        &self,
+        bytes: Bytes,
+        deadline: Option<Deadline>,
+        caller: &Caller,
+    ) -> Result<Answered, Refusal> {
         self.ready()?;
         let mut moment = Moment::now();
         let begun = moment.monotonic;
@@ -108,20 +115,30 @@ impl FacilitationRpc {
             self.reach(wanted, deadline).await?;
             moment = Moment::now();
         }
-        let decided = self.decide(&bytes, &request, &valid, &moment)?;
+        let decided = self.decide(&bytes, &request, &valid, &moment, caller)?;
         self.logged(decided, begun).await
     }
 
-    /// The encoded `Decision` on an encoded `DecideRequest`, once it is in the log.
-    pub async fn decision(&self, bytes: Bytes, deadline: Option<Deadline>) -> Result<Bytes, Refusal> {
-        Ok(self.answer(bytes, deadline).await?.decision)
+    /// The encoded `Decision` on an encoded `DecideRequest`, once it is in the log, as the caller may see it.
+    pub async fn decision(
+        &self,
+        bytes: Bytes,
+        deadline: Option<Deadline>,
+        caller: &Caller,
+    ) -> Result<Bytes, Refusal> {
+        Ok(self.answer(bytes, deadline, caller).await?.decision)
     }
 
     /// As [`Self::answer`], for a message of a stream, which may lack the request.
-    async fn answer_item(&self, bytes: Option<Bytes>, deadline: Option<Deadline>) -> Result<Bytes, Refusal> {
+    async fn answer_item(
+        &self,
+        bytes: Option<Bytes>,
+        deadline: Option<Deadline>,
+        caller: &Caller,
+    ) -> Result<Bytes, Refusal> {
         self.ready()?;
         let bytes = bytes.ok_or_else(|| Refusal::Invalid(Violations::of("request", "is required")))?;
-        self.decision(bytes, deadline).await
+        self.decision(bytes, deadline, caller).await
     }
 
     /// As [`Self::decision`] for each of many, in their order; those that could not be read are answered with why.
@@ -129,6 +146,7 @@ impl FacilitationRpc {
         &self,
         items: I,
         deadline: Option<Deadline>,
+        caller: &Caller,
     ) -> Result<raw::BatchDecideResponse, Refusal>
     where
         I: IntoIterator<Item = Result<Bytes, Violations>, IntoIter: ExactSizeIterator>,
@@ -167,7 +185,7 @@ impl FacilitationRpc {
             if let (Some(reached), Some(wanted)) = (&reached, &request.min_registry_version) {
                 reached(wanted)?;
             }
-            self.decide(&bytes, &request, &valid, &moment)
+            self.decide(&bytes, &request, &valid, &moment, caller)
         };
         // All of them are gathered before the first is waited for: they share groups.
         let decided: Vec<_> = items.into_iter().map(decide).collect();
@@ -203,7 +221,8 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
         request: Request<raw::DecideRequest>,
     ) -> Result<Response<raw::DecideResponse>, Status> {
         let deadline = deadline_of(&request);
-        let Answered { decision, given } = self.answer(request.into_inner().0, deadline).await?;
+        let caller = calling::caller()?;
+        let Answered { decision, given } = self.answer(request.into_inner().0, deadline, &caller).await?;
         given::leave(given);
         Ok(Response::new(raw::DecideResponse { decision }))
     }
@@ -214,7 +233,7 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
     ) -> Result<Response<raw::BatchDecideResponse>, Status> {
         let deadline = deadline_of(&request);
         let items = request.into_inner().requests.into_iter().map(Ok);
-        let response = self.answer_batch(items, deadline).await?;
+        let response = self.answer_batch(items, deadline, &*calling::caller()?).await?;
         Ok(Response::new(response))
     }
 
@@ -224,10 +243,10 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
     ) -> Result<Response<Self::DecideStreamStream>, Status> {
         self.ready()?;
         let (deadline, ending) = (deadline_of(&request), Ending::of(&request));
-        let own = self.clone();
+        let (own, caller) = (self.clone(), calling::caller()?);
         let answers = answers(request.into_inner(), deadline, ending, move |bytes| {
-            let own = own.clone();
-            async move { own.answer_item(bytes, deadline).await }
+            let (own, caller) = (own.clone(), Arc::clone(&caller));
+            async move { own.answer_item(bytes, deadline, &caller).await }
         });
         Ok(Response::new(Box::pin(answers)))
     }
@@ -237,7 +256,10 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
         request: Request<pb::SimulateRequest>,
     ) -> Result<Response<pb::SimulateResponse>, Status> {
         let deadline = deadline_of(&request);
-        let response = self.answer_simulation(request.into_inner(), deadline).await?;
+        let caller = calling::caller()?;
+        let response = self
+            .answer_simulation(request.into_inner(), deadline, &caller)
+            .await?;
         Ok(Response::new(response))
     }
 }

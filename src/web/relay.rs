@@ -16,6 +16,7 @@ use super::{
     server::Site,
 };
 use crate::{
+    access::Peer,
     metrics::{Metrics, RegistryReading},
     trust::ServerTrust,
 };
@@ -40,7 +41,7 @@ impl fmt::Debug for RelaySite {
 }
 
 impl Site for RelaySite {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>, _: &Peer) -> Answer {
         if let Some(refused) = not_read(&request) {
             return refused;
         }

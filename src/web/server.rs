@@ -25,12 +25,15 @@ use tokio::{
 };
 
 use super::response::Answer;
-use crate::trust::{Acceptor, Established, Standing};
+use crate::{
+    access::Peer,
+    trust::{Acceptor, Established, Standing},
+};
 
 /// What answers requests; a clone a connection.
 pub trait Site: Clone + Send + Sync + 'static {
-    /// The answer to a request.
-    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
+    /// The answer to a request of that peer's.
+    fn answer(&self, request: Request<Incoming>, peer: &Peer) -> impl Future<Output = Answer> + Send;
 }
 
 /// How long a client may take to send a request's head, and may keep a connection between two requests.
@@ -132,7 +135,11 @@ async fn shake(
     connection: Connection<impl Site>,
 ) {
     let Some(tls) = tls else {
-        return connection.serve(socket, Standing::of_nobody()).await;
+        let peer = Peer {
+            address,
+            certificate: None,
+        };
+        return connection.serve(socket, peer, Standing::of_nobody()).await;
     };
     let mut stop = connection.stop.clone();
     let established = tokio::select! {
@@ -140,23 +147,29 @@ async fn shake(
         // It has asked for nothing yet.
         _ = stop.wait_for(|stop| *stop) => return,
     };
-    if let Some(Established { stream, standing, .. }) = established {
-        connection.serve(stream, standing).await;
+    if let Some(Established {
+        stream,
+        certificate,
+        standing,
+    }) = established
+    {
+        let peer = Peer { address, certificate };
+        connection.serve(stream, peer, standing).await;
     }
 }
 
 impl<W: Site> Connection<W> {
-    async fn serve(self, io: impl AsyncRead + AsyncWrite + Unpin, standing: Standing) {
+    async fn serve(self, io: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, standing: Standing) {
         let Self {
             web,
             under_way,
             mut stop,
         } = self;
         let service = service_fn(move |request| {
-            let (web, under_way) = (web.clone(), Arc::clone(&under_way));
+            let (web, peer, under_way) = (web.clone(), peer.clone(), Arc::clone(&under_way));
             async move {
                 under_way.store(true, Ordering::Relaxed);
-                let answer = web.answer(request).await;
+                let answer = web.answer(request, &peer).await;
                 under_way.store(false, Ordering::Relaxed);
                 Ok::<_, Infallible>(answer)
             }

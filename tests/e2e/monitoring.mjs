@@ -11,7 +11,10 @@ const TLS = { serverName: 1, ca: { secret: { name: 1, key: 1 } } };
 const KNOWN = {
   ServiceMonitor: {
     apiVersion: 1, kind: 1, metadata: METADATA,
-    spec: { selector: { matchLabels: '*' }, endpoints: [{ port: 1, path: 1, interval: 1, scheme: 1, tlsConfig: TLS }] },
+    spec: {
+      selector: { matchLabels: '*' },
+      endpoints: [{ port: 1, path: 1, interval: 1, scheme: 1, tlsConfig: TLS, authorization: { type: 1, credentials: { name: 1, key: 1 } } }],
+    },
   },
   PrometheusRule: {
     apiVersion: 1, kind: 1, metadata: METADATA,

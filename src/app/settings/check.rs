@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
+use super::super::callers::KeyAddress;
 use super::{
-    ClientSettings, FreshnessSettings, Given, LimitSettings, Problem, ServerSettings, Settings,
+    AuthSettings, ClientSettings, FreshnessSettings, Given, LimitSettings, Problem, ServerSettings, Settings,
     SettingsError, ShipmentSettings, Source, TlsSettings,
 };
+
+/// The most that an issuer's clock may differ: a token that has expired is not to be taken for long.
+const MAX_CLOCK_SKEW: Duration = Duration::from_mins(5);
 
 /// What is refused, by key, and why.
 #[derive(Debug)]
@@ -39,7 +44,8 @@ impl Settings {
     }
 
     pub(super) fn refusals(&self) -> Vec<Refusal> {
-        let mut refusals = anonymous_remote(&self.server);
+        let mut refusals = anonymous_remote(&self.server, &self.auth);
+        refusals.extend(authentication(&self.auth));
         refusals.extend(plaintext_remote(&self.server, &self.tls));
         refusals.extend(half_of_tls(&self.tls, &self.client));
         refusals.extend(relief_after_decision(&self.freshness));
@@ -79,9 +85,9 @@ impl Refusal {
     }
 }
 
-/// There is no authentication to configure yet, so that every caller is anonymous and has every role.
-fn anonymous_remote(server: &ServerSettings) -> Vec<Refusal> {
-    if server.allow_anonymous_remote {
+/// Without a callers file everybody is anonymous and has every role.
+fn anonymous_remote(server: &ServerSettings, auth: &AuthSettings) -> Vec<Refusal> {
+    if server.allow_anonymous_remote || auth.callers_file().is_some() {
         return Vec::new();
     }
     let remote = remote_addresses(server).map(|key| {
@@ -151,6 +157,41 @@ fn half_of_tls(tls: &TlsSettings, client: &ClientSettings) -> Vec<Refusal> {
     .collect()
 }
 
+/// Settings that would leave open what they look like closing.
+fn authentication(auth: &AuthSettings) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    let mut refuse = |keys: &[&'static str], reason: &str| refusals.push(Refusal::new(keys, reason));
+    if auth.takes_tokens() && auth.callers_file().is_none() {
+        let keys = ["auth.callers_file", "auth.jwks_file", "auth.jwks_url"];
+        refuse(
+            &keys,
+            "keys alone ask nobody who they are; set auth.callers_file too",
+        );
+    }
+    if auth.jwks_file().is_some() && !auth.jwks_url.is_empty() {
+        refuse(
+            &["auth.jwks_file", "auth.jwks_url"],
+            "keys come from one place; set one of them",
+        );
+    }
+    if auth.takes_tokens() && (auth.issuer.is_empty() || auth.audience.is_empty()) {
+        let reason = "tokens are taken of one issuer and for one audience; set both";
+        refuse(&["auth.issuer", "auth.audience"], reason);
+    }
+    if !auth.jwks_url.is_empty()
+        && let Err(problem) = auth.jwks_url.parse::<KeyAddress>()
+    {
+        refuse(&["auth.jwks_url"], &problem.to_string());
+    }
+    if auth.clock_skew.get() > MAX_CLOCK_SKEW {
+        refuse(
+            &["auth.clock_skew"],
+            "set it to at most 5m: that long a token is taken that has expired",
+        );
+    }
+    refusals
+}
+
 /// Sees through an IPv4 address written as IPv6.
 fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
@@ -200,147 +241,4 @@ fn limits_of_zero(limits: &LimitSettings, shipments: &ShipmentSettings) -> Vec<R
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(change: impl FnOnce(&mut Settings)) -> String {
-        let mut settings = Settings::default();
-        change(&mut settings);
-        settings
-            .validate()
-            .expect_err("the settings were taken")
-            .to_string()
-    }
-
-    #[test]
-    fn defaults_are_served() {
-        assert!(Settings::default().validate().is_ok());
-    }
-
-    #[test]
-    fn relief_above_decision_is_refused_naming_both_keys() {
-        let text = refused(|settings| settings.freshness.relief_max_age = "25h".parse().unwrap());
-        assert!(
-            text.contains("freshness.relief_max_age = 25h, freshness.decision_max_age = 24h: "),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn relief_equal_to_decision_is_served() {
-        let mut settings = Settings::default();
-        settings.freshness.relief_max_age = settings.freshness.decision_max_age;
-        assert!(settings.validate().is_ok());
-    }
-
-    #[test]
-    fn address_that_is_not_loopback_is_refused_for_each_listener() {
-        let text = refused(|settings| {
-            settings.server.grpc_addr = "0.0.0.0:50051".parse().unwrap();
-            settings.server.http_addr = "[::]:8080".parse().unwrap();
-        });
-        let reason = "without authentication only loopback is served; set";
-        assert!(
-            text.contains(&format!("{reason} server.grpc_addr to a loopback address")),
-            "{text}"
-        );
-        assert!(
-            text.contains(&format!("{reason} server.http_addr to a loopback address")),
-            "{text}"
-        );
-        for key in ["server.grpc_addr = 0.0.0.0:50051", "server.http_addr = [::]:8080"] {
-            let refused = format!("{key}: plaintext is served on loopback only; set tls.certificate_file");
-            assert!(text.contains(&refused), "{text}");
-        }
-    }
-
-    #[test]
-    fn remote_address_is_served_when_anonymous_callers_are_allowed_and_plaintext_or_tls_is() {
-        let mut settings = Settings::default();
-        settings.server.grpc_addr = "0.0.0.0:50051".parse().unwrap();
-        settings.server.allow_anonymous_remote = true;
-        assert!(settings.validate().is_err());
-        settings.server.allow_plaintext_remote = true;
-        assert!(settings.validate().is_ok());
-        settings.server.allow_plaintext_remote = false;
-        settings.tls.certificate_file = "tls.crt".into();
-        settings.tls.key_file = "tls.key".into();
-        assert!(settings.validate().is_ok());
-        settings.server.allow_anonymous_remote = false;
-        assert!(settings.validate().is_err());
-    }
-
-    #[test]
-    fn files_of_tls_that_belong_together_are_named_together() {
-        for (path, other) in [
-            ("tls.certificate_file", "tls.key_file"),
-            ("tls.key_file", "tls.certificate_file"),
-            ("tls.client_ca_file", "tls.certificate_file"),
-            ("tls.client_crl_file", "tls.client_ca_file"),
-            ("client.tls_key_file", "client.tls_certificate_file"),
-        ] {
-            let text = refused(|settings| {
-                let file = match path {
-                    "tls.certificate_file" => &mut settings.tls.certificate_file,
-                    "tls.key_file" => &mut settings.tls.key_file,
-                    "tls.client_ca_file" => &mut settings.tls.client_ca_file,
-                    "tls.client_crl_file" => &mut settings.tls.client_crl_file,
-                    _ => &mut settings.client.tls_key_file,
-                };
-                *file = "file.pem".into();
-            });
-            assert!(
-                text.contains(&format!("{path} = file.pem")) && text.contains(other),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn loopback_is_known_in_each_of_its_forms() {
-        for address in ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
-            assert!(is_loopback(address.parse().unwrap()), "{address}");
-        }
-        for address in ["0.0.0.0:1", "[::]:1", "192.168.0.1:1", "[::ffff:10.0.0.1]:1"] {
-            assert!(!is_loopback(address.parse().unwrap()), "{address}");
-        }
-    }
-
-    #[test]
-    fn limit_of_zero_is_refused_for_each_limit() {
-        let text = refused(|settings| {
-            settings.limits.max_message_bytes = 0;
-            settings.limits.max_concurrent_streams = 0;
-            settings.limits.max_connections = 0;
-            settings.limits.max_header_bytes = 0;
-        });
-        assert_eq!(
-            text.lines()
-                .filter(|line| line.contains(" = 0: a limit of 0"))
-                .count(),
-            4,
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn every_refusal_names_keys_that_exist() {
-        let mut settings = Settings::default();
-        settings.server.grpc_addr = "0.0.0.0:1".parse().unwrap();
-        settings.server.http_addr = "0.0.0.0:1".parse().unwrap();
-        settings.freshness.relief_max_age = "25h".parse().unwrap();
-        settings.tls.client_ca_file = "ca.crt".into();
-        settings.tls.client_crl_file = "crl.pem".into();
-        settings.client.tls_key_file = "tls.key".into();
-        settings.limits.max_message_bytes = 0;
-        settings.limits.max_concurrent_streams = 0;
-        settings.limits.max_connections = 0;
-        settings.limits.max_header_bytes = 0;
-
-        let known: Vec<_> = settings.entries().into_iter().map(|entry| entry.key).collect();
-
-        for key in settings.refusals().into_iter().flat_map(|refusal| refusal.keys) {
-            assert!(known.contains(&key), "{key}");
-        }
-    }
-}
+mod tests;

@@ -16,9 +16,9 @@
 
 mod sections;
 pub use sections::{
-    AuditDurability, AuditFailure, AuditSettings, ClientCertificates, ClientSettings, DrainSettings,
-    DrawSettings, FreshnessSettings, LimitSettings, LogFormat, LogSettings, PolicySettings, ServerSettings,
-    ShipmentSettings, TlsSettings, UpstreamSettings,
+    AuditDurability, AuditFailure, AuditSettings, AuthSettings, ClientCertificates, ClientSettings,
+    DrainSettings, DrawSettings, FreshnessSettings, LimitSettings, LogFormat, LogSettings, PolicySettings,
+    ServerSettings, ShipmentSettings, TlsSettings, UpstreamSettings,
 };
 
 mod duration;
@@ -66,6 +66,8 @@ pub struct Settings {
     pub audit: AuditSettings,
     /// What port terminals ask.
     pub shipments: ShipmentSettings,
+    /// Who calls.
+    pub auth: AuthSettings,
     /// How the service stops.
     pub drain: DrainSettings,
     /// What one client, and all of them together, may take.

@@ -1,8 +1,10 @@
 //! The sections of `greenlane.toml`: every key with its meaning, its unit and its default.
 
+mod auth;
 mod shipments;
 mod tls;
 
+pub use auth::AuthSettings;
 pub use shipments::ShipmentSettings;
 pub use tls::{ClientCertificates, ClientSettings, TlsSettings};
 

@@ -75,11 +75,14 @@ fn every_key_can_be_set_and_moves_its_own_row_only() {
     // The store's address follows the data directory unless it is set, and some files are taken only beside others.
     let base = "[upstream]\nurl = 'nats://broker'\n\
         [tls]\ncertificate_file = 'a'\nkey_file = 'a'\nclient_ca_file = 'a'\n\
-        [client]\ntls_certificate_file = 'a'";
+        [client]\ntls_certificate_file = 'a'\n\
+        [auth]\ncallers_file = 'a'\nissuer = 'a'\naudience = 'a'";
     let before = load_text(base, &[], &[]).unwrap().rows();
 
     for (row, entry) in Settings::default().entries().iter().enumerate() {
         let value = match entry.form {
+            _ if entry.key == "auth.jwks_url" => "https://elsewhere",
+            _ if entry.key == "auth.clock_skew" => "4m",
             Form::Address => "127.0.0.1:9",
             Form::Duration => "5h",
             Form::Number { .. } => "77",
