@@ -15,9 +15,11 @@ use rand::RngExt as _;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::{audit::Proof, feed, settings::Settings};
 use crate::{
     audit::{
         draw::commitment::{self, Commitment, Worth},
+        log::record,
         signing::SigningKey,
     },
     domain::Date,
@@ -26,7 +28,7 @@ use crate::{
     policy::draw::Epoch,
     service::facilitation::AcceptanceWindow,
     upstream::{UpstreamError, commitments::Commitments},
-    wire::pb,
+    wire::pb::{self, audit_record::Entry},
 };
 
 /// Between two looks at the commitments.
@@ -102,6 +104,35 @@ impl fmt::Debug for Committer {
 }
 
 impl Committer {
+    /// As the settings have it, of the replica of that name.
+    pub(super) fn new(
+        settings: &Settings,
+        replica: String,
+        proof: &Proof,
+        facilitation: &Arc<Facilitation>,
+        metrics: &Arc<Metrics>,
+        window: AcceptanceWindow,
+    ) -> anyhow::Result<Self> {
+        let log = proof.log.clone();
+        Ok(Self {
+            commitments: Commitments::of(&feed::source_settings(settings))?,
+            facilitation: Arc::clone(facilitation),
+            signing: Arc::clone(&proof.key),
+            replica,
+            window,
+            reveal_after: settings.draw.reveal_after.get(),
+            metrics: Arc::clone(metrics),
+            on_commitment: Box::new(move |entry| {
+                let Some(log) = &log else { return };
+                if let Err(problem) = log.append(&[record(Entry::Commitment(entry))]) {
+                    error!(%problem, "the audit log does not tell of a draw commitment");
+                }
+            }),
+            clock: Box::new(Timestamp::now),
+            said: BTreeMap::new(),
+        })
+    }
+
     /// Looks once before calls are taken, as long as the store answers soon: a replica with another secret then never draws.
     pub async fn first(&mut self) {
         match tokio::time::timeout(FIRST, self.look()).await {

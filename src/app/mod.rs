@@ -39,10 +39,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use jiff::Timestamp;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tonic_health::{pb::health_server::HealthServer, server::HealthReporter};
-use tracing::{error, info};
+use tracing::info;
 
 use self::{
     audit::Proof,
@@ -60,7 +59,7 @@ use self::{
 };
 use crate::{
     audit::{
-        log::{AuditLog, Lane, record},
+        log::{AuditLog, Lane},
         rates::RateTable,
     },
     facilitation::{DrawKeys, Facilitation},
@@ -74,9 +73,8 @@ use crate::{
         registry::RegistryRpc,
     },
     trust::ServerTrust,
-    upstream::{commitments::Commitments, source::Source, status::FeedStatus},
+    upstream::{source::Source, status::FeedStatus},
     web::{self, Gateway, Web, console::Console},
-    wire::pb::audit_record::Entry,
 };
 
 /// The service, bound and ready to run.
@@ -129,7 +127,8 @@ impl App {
         let mut proof = Proof::open(settings, &facilitation.policies()).context("the audit log")?;
         let traces = traces::from_environment();
         let window = acceptance_window(settings);
-        let committer = committer(settings, &proof, &facilitation, &metrics, window)?;
+        let replica = replica_name(settings, &proof);
+        let committer = Committer::new(settings, replica.clone(), &proof, &facilitation, &metrics, window)?;
         let rates = Arc::new(RateTable::default());
         if proof.log.is_some() {
             audit::take_up(settings, &facilitation, &rates);
@@ -173,7 +172,7 @@ impl App {
             traces: traces.clone(),
             max_message_bytes: settings.limits.max_message_bytes,
         };
-        let console = Arc::new(services.console(&health, replica_name(settings, &proof)));
+        let console = Arc::new(services.console(&health, replica));
         let (gateway, json) = services.gateway(&mut proof, &health);
         let server = services.bind(settings, tls.as_ref(), &mut proof, &stops.calls.subscribe())?;
         let reloader = reloader(settings, &facilitation, files, proof.log.clone());
@@ -352,32 +351,4 @@ fn reloader(
     let interval = settings.policy.reload_interval.get();
     let reloader = Reloader::new(directory, interval, Arc::clone(facilitation), files, log);
     Some(Arc::new(reloader))
-}
-
-/// Who commits to the keys of the draw.
-fn committer(
-    settings: &Settings,
-    proof: &Proof,
-    facilitation: &Arc<Facilitation>,
-    metrics: &Arc<Metrics>,
-    window: AcceptanceWindow,
-) -> anyhow::Result<Committer> {
-    let log = proof.log.clone();
-    Ok(Committer {
-        commitments: Commitments::of(&feed::source_settings(settings))?,
-        facilitation: Arc::clone(facilitation),
-        signing: Arc::clone(&proof.key),
-        replica: replica_name(settings, proof),
-        window,
-        reveal_after: settings.draw.reveal_after.get(),
-        metrics: Arc::clone(metrics),
-        on_commitment: Box::new(move |entry| {
-            let Some(log) = &log else { return };
-            if let Err(problem) = log.append(&[record(Entry::Commitment(entry))]) {
-                error!(%problem, "the audit log does not tell of a draw commitment");
-            }
-        }),
-        clock: Box::new(Timestamp::now),
-        said: BTreeMap::new(),
-    })
 }

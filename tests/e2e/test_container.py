@@ -147,7 +147,8 @@ def test_healthcheck_tells_live_from_ready_by_its_exit_code(tmp_path):
         named = greenlane("healthcheck", "--address", f"localhost:{port}")
         assert named.returncode == 0, named.stderr
         # A server that listens on every address is asked on its own.
-        everywhere = greenlane("healthcheck", SERVER__HTTP_ADDR=f"0.0.0.0:{port}", SERVER__ALLOW_ANONYMOUS_REMOTE="true")
+        everywhere = greenlane("healthcheck", SERVER__HTTP_ADDR=f"0.0.0.0:{port}", SERVER__ALLOW_ANONYMOUS_REMOTE="true",
+                               SERVER__ALLOW_PLAINTEXT_REMOTE="true")
         assert everywhere.returncode == 0, everywhere.stderr
     gone = server.command("healthcheck", "--live")
     assert gone.returncode == 1 and "refused" in gone.stderr, gone

@@ -258,7 +258,7 @@ def test_callers_are_known_by_files_that_are_followed_and_keys_that_may_be_fetch
     endpoint, = of_kind(objects, "ServiceMonitor")["spec"]["endpoints"]
     assert endpoint["authorization"]["credentials"] == {"name": "greenlane-scrape", "key": "token"}
     assert operator_says([of_kind(objects, "ServiceMonitor")]) == ""
-    from_file = render(values("embedded", anonymous=False, callers__configMap="who", callers__jwksConfigMap="keys"))
+    from_file = render(values("embedded", anonymous=False, plaintext=True, callers__configMap="who", callers__jwksConfigMap="keys"))
     assert tomllib.loads(configuration(from_file))["auth"] == {
         "callers_file": "/etc/greenlane-callers/callers.toml", "jwks_file": "/etc/greenlane-callers/jwks.json"}
 

@@ -97,8 +97,9 @@ fn files_of_tls_that_belong_together_are_named_together() {
 fn remote_address_is_served_when_callers_are_known() {
     let mut settings = Settings::default();
     settings.server.grpc_addr = "0.0.0.0:50051".parse().unwrap();
-    settings.server.allow_plaintext_remote = true;
     settings.auth.callers_file = "callers.toml".into();
+    assert!(settings.validate().is_err(), "plaintext");
+    settings.server.allow_plaintext_remote = true;
     assert!(settings.validate().is_ok());
 }
 
