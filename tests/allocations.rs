@@ -18,13 +18,23 @@ mod facts;
 #[path = "it/support/replica.rs"]
 mod replica;
 
-use std::hint::black_box;
+use std::{
+    hint::black_box,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use allocation_counter::{AllocationInfo, measure};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use greenlane::{
+    access::{Callers, KeySet, Peer, TokenRules},
     audit::rates::{Cell, Observation, RateTable},
     domain::{CreditTier, PartyRole, Ppm, decision::InspectionBasis, declaration::Declaration},
+    service::authentication::{Authentication, Credentials, Trusted},
 };
+use http::{HeaderMap, HeaderValue, header};
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use serde_json::json;
 
 use crate::{
     facts::{BOOK, World, declaration, registered},
@@ -163,4 +173,52 @@ fn lookup_and_core_allocate_no_more_than_the_core() {
     );
     assert!(each <= 8, "{info:?}");
     assert_eq!(BOOK.policies().len(), 4);
+}
+
+/// What trusts one key and knows one caller by token, and the authorization of that caller.
+fn trusted() -> (Arc<Authentication>, HeaderMap) {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let encoded = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": encoded(pair.public_key().as_ref())}]});
+    let callers = "[[caller]]\nname = \"a\"\nsubject = \"a\"\nroles = [\"clearance\"]\n";
+    let rules = TokenRules {
+        issuer: "i".to_owned(),
+        audience: "g".to_owned(),
+        clock_skew: 0,
+    };
+    let trusted = Trusted::new(
+        Arc::new(Callers::read(callers).unwrap()),
+        Arc::new(KeySet::read(keys.to_string().as_bytes()).unwrap()),
+        rules,
+    );
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let claims = json!({"iss": "i", "aud": "g", "sub": "a", "exp": now + 600, "more": "x".repeat(400)});
+    let message = format!(
+        "{}.{}",
+        encoded(br#"{"alg":"EdDSA"}"#),
+        encoded(claims.to_string().as_bytes())
+    );
+    let signature = encoded(pair.sign(message.as_bytes()).as_ref());
+    let value = HeaderValue::from_str(&format!("Bearer {message}.{signature}")).unwrap();
+    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
+    (Authentication::new(trusted, Arc::default()), headers)
+}
+
+#[test]
+fn who_calls_again_on_a_connection_is_known_without_an_allocation() {
+    let peer = || Peer {
+        address: "127.0.0.1:1".parse().unwrap(),
+        certificate: None,
+    };
+    let (authentication, headers) = trusted();
+    for (what, authentication) in [
+        ("a token of 700 bytes", authentication),
+        ("nobody is asked", Authentication::off(Arc::default())),
+    ] {
+        let credentials = Credentials::new(authentication, peer());
+        let known = || {
+            assert!(black_box(credentials.caller(black_box(&headers))).is_ok());
+        };
+        assert_eq!(measured(what, known).count_total, 0, "{what}");
+    }
 }

@@ -72,7 +72,18 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
   "server" (dict "grpc_addr" (printf "%s:50051" .Values.listen) "http_addr" (printf "%s:8080" .Values.listen)
     "data_dir" "/var/lib/greenlane" "workers" .Values.cores "allow_anonymous_remote" .Values.anonymous)
   "draw" (dict "master_secret_file" "/etc/greenlane/draw.secret")
-  "upstream" dict "audit" dict "policy" dict -}}
+  "upstream" dict "audit" dict "policy" dict "auth" dict -}}
+{{- with .Values.callers -}}
+{{- if or .configMap .secret -}}
+{{- $_ := set $own.auth "callers_file" "/etc/greenlane-callers/callers.toml" -}}
+{{- end -}}
+{{- if .jwksConfigMap -}}
+{{- $_ := set $own.auth "jwks_file" "/etc/greenlane-callers/jwks.json" -}}
+{{- end -}}
+{{- if .jwksCaConfigMap -}}
+{{- $_ := set $own.auth "jwks_ca_file" "/etc/greenlane-callers/jwks-ca.crt" -}}
+{{- end -}}
+{{- end -}}
 {{- if .Values.audit.signingSecret -}}
 {{- $_ := set $own.audit "signing_key_file" "/etc/greenlane/signing.key" -}}
 {{- end -}}
@@ -107,6 +118,33 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{ $key }} = {{ if kindIs "string" $value }}{{ $value | toJson }}{{ else if kindIs "bool" $value }}{{ $value }}{{ else }}{{ int64 $value }}{{ end }}
 {{ end -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What callers are known by, as parts of a projected volume. */}}
+{{- define "greenlane.callerFiles" -}}
+{{- with .Values.callers -}}
+{{- if or .configMap .secret }}
+- {{ ternary "secret" "configMap" (empty .configMap) }}:
+    name: {{ default .secret .configMap }}
+    items:
+      - key: {{ .key }}
+        path: callers.toml
+{{- end }}
+{{- if .jwksConfigMap }}
+- configMap:
+    name: {{ .jwksConfigMap }}
+    items:
+      - key: {{ .jwksKey }}
+        path: jwks.json
+{{- end }}
+{{- if .jwksCaConfigMap }}
+- configMap:
+    name: {{ .jwksCaConfigMap }}
+    items:
+      - key: {{ .jwksCaKey }}
+        path: jwks-ca.crt
+{{- end }}
 {{- end -}}
 {{- end -}}
 

@@ -15,10 +15,12 @@ pub struct Caller {
 
 impl Caller {
     /// Whoever calls where no authentication is configured: it has every role.
-    pub fn anonymous() -> &'static Self {
-        static ANONYMOUS: LazyLock<Caller> = LazyLock::new(|| Caller {
-            name: Arc::from("anonymous"),
-            roles: Roles::ALL,
+    pub fn anonymous() -> &'static Arc<Self> {
+        static ANONYMOUS: LazyLock<Arc<Caller>> = LazyLock::new(|| {
+            Arc::new(Caller {
+                name: Arc::from("anonymous"),
+                roles: Roles::ALL,
+            })
         });
         &ANONYMOUS
     }

@@ -1,5 +1,7 @@
 //! Roles, which callers are given by configuration.
 
+use std::fmt;
+
 /// What a caller is to the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
@@ -71,6 +73,18 @@ impl Roles {
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+}
+
+/// Their names, in the order of [`Role::ALL`].
+impl fmt::Display for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for role in Role::ALL.into_iter().filter(|role| self.has(*role)) {
+            write!(f, "{separator}{}", role.as_str())?;
+            separator = ", ";
+        }
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@
 //! ```
 
 pub mod audit;
+pub mod callers;
 mod drain;
 pub mod draws;
 pub mod feed;
@@ -44,6 +45,7 @@ use tracing::{error, info};
 
 use self::{
     audit::Proof,
+    callers::KnownCallers,
     drain::{Drain, Stops},
     draws::Committer,
     feed::Feed,
@@ -93,6 +95,7 @@ pub struct App {
     health: Arc<Health>,
     reporter: HealthReporter,
     reloader: Option<Arc<Reloader>>,
+    callers: KnownCallers,
     stops: Stops,
     bounds: DrainSettings,
     traces: Option<SdkTracerProvider>,
@@ -132,6 +135,7 @@ impl App {
         let shipments = Arc::clone(&terminals.shipments);
         let health = Health::new(Arc::clone(&facilitation), Arc::clone(&status), shipments);
         let health = Arc::new(health);
+        let callers = KnownCallers::open(&settings.auth, &metrics)?;
         let services = Services {
             facilitation: FacilitationRpc {
                 lane: Lane::new(None),
@@ -161,6 +165,7 @@ impl App {
                 shipments: Arc::clone(&terminals.shipments),
             },
             health: HealthServer::new(HealthRpc::new(&reporter)),
+            authentication: Arc::clone(&callers.authentication),
             traces: traces.clone(),
             max_message_bytes: settings.limits.max_message_bytes,
         };
@@ -168,19 +173,10 @@ impl App {
         let (gateway, json) = services.gateway(&mut proof, &health);
         let server = services.bind(settings, &mut proof, &stops.calls.subscribe())?;
         let reloader = reloader(settings, &facilitation, files, proof.log.clone());
-        let policies_in_force = Arc::clone(&facilitation);
-        let policy_digest = move || policies::digest_in_force(&policies_in_force.policies());
-        let feed = Feed::new(
-            settings,
-            source,
-            registry,
-            status,
-            Arc::clone(&metrics),
-            policy_digest,
-        )
-        .telling_changes(terminals.listener())
-        .telling_orders(proof.log.clone().map(audit::logged_orders))
-        .accepting_drift(accept_drift);
+        let feed = follow(settings, source, registry, status, &metrics, &facilitation)
+            .telling_changes(terminals.listener())
+            .telling_orders(proof.log.clone().map(audit::logged_orders))
+            .accepting_drift(accept_drift);
         Ok(Self {
             server,
             proof,
@@ -197,6 +193,7 @@ impl App {
             health,
             reporter,
             reloader,
+            callers,
             stops,
             bounds: settings.drain.clone(),
             traces,
@@ -232,6 +229,7 @@ impl App {
             health,
             reporter,
             reloader,
+            callers,
             stops,
             bounds,
             traces,
@@ -246,6 +244,8 @@ impl App {
             rates,
             gateway: Arc::new(gateway),
             console: Arc::clone(&console),
+            authentication: callers.authentication,
+            open_metrics: callers.open_metrics,
         };
         let http = web::server::run(listener, web, stop_http, deadline);
         parts.add_calls("http", &cut, http);
@@ -259,6 +259,9 @@ impl App {
         });
         if let Some(reloader) = reloader {
             parts.add_endless("policies", reloader.run(parts.stop()));
+        }
+        if let Some(reloader) = callers.reloader {
+            parts.add_endless("callers", reloader.run(parts.stop()));
         }
         if let Some(shipper) = shipping.shipper {
             let flush = stops.flush.subscribe();
@@ -307,6 +310,27 @@ impl App {
         };
         drain.run(parts, asked, stop()).await
     }
+}
+
+/// What follows the store into the registry.
+fn follow(
+    settings: &Settings,
+    source: Source,
+    registry: Arc<Registry>,
+    status: Arc<FeedStatus>,
+    metrics: &Arc<Metrics>,
+    facilitation: &Arc<Facilitation>,
+) -> Feed {
+    let facilitation = Arc::clone(facilitation);
+    let policy_digest = move || policies::digest_in_force(&facilitation.policies());
+    Feed::new(
+        settings,
+        source,
+        registry,
+        status,
+        Arc::clone(metrics),
+        policy_digest,
+    )
 }
 
 fn freshness_limits(settings: &Settings) -> FreshnessLimits {

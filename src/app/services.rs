@@ -1,6 +1,7 @@
 //! The services of one process, and what each serving thread gets of them.
 
 use std::{
+    cell::RefCell,
     sync::{Arc, atomic::AtomicUsize},
     thread,
 };
@@ -21,6 +22,7 @@ use crate::{
     service::{
         admission::{Accounts, Conduct, Gatekeeper, Quota},
         audit::AuditRpc,
+        authentication::{Authentication, Credentials},
         calls::Counting,
         dispatch::Dispatch,
         ending::Ending,
@@ -54,6 +56,8 @@ pub(super) struct Services {
     pub(super) priority: PriorityRpc,
     /// `grpc.health.v1.Health`
     pub(super) health: HealthServer<HealthRpc>,
+    /// Finds out who calls.
+    pub(super) authentication: Arc<Authentication>,
     /// Where spans of calls go, if anywhere.
     pub(super) traces: Option<SdkTracerProvider>,
     /// Largest message taken, in bytes.
@@ -74,6 +78,7 @@ impl Services {
             self.registry.clone(),
             self.priority.clone(),
             Arc::clone(health),
+            Arc::clone(&self.authentication),
             self.max_message_bytes,
         )
     }
@@ -154,6 +159,7 @@ impl Services {
                 reflection.clone(),
                 reflection_v1alpha.clone(),
             );
+            let authentication = Arc::clone(&self.authentication);
             let keeps = Arc::clone(&gatekeeper);
             let service = move |ending: Ending, peer: Peer, conduct: Arc<Conduct>| Dispatch {
                 counting: Arc::clone(&counting),
@@ -167,8 +173,10 @@ impl Services {
                 reflection: reflection.clone(),
                 reflection_v1alpha: reflection_v1alpha.clone(),
                 ending,
-                account: accounts.of_address(peer.address.ip()),
-                peer,
+                address: accounts.of_address(peer.address.ip()),
+                credentials: Credentials::new(Arc::clone(&authentication), peer),
+                accounts: Arc::clone(&accounts),
+                last: RefCell::new(None),
                 gatekeeper: Arc::clone(&keeps),
                 conduct,
                 intakes: Arc::clone(&intakes),

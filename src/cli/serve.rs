@@ -1,11 +1,11 @@
 //! `greenlane serve`
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 
 use super::{Context, output};
-use crate::app::{App, StopSignals, Stopped, policies, secret, telemetry};
+use crate::app::{App, StopSignals, Stopped, callers::KnownCallers, policies, secret, telemetry};
 
 /// The exit code when calls were cut at `drain.deadline`.
 const CALLS_CUT: u8 = 3;
@@ -39,6 +39,7 @@ impl Serve {
         if self.check_config {
             telemetry::filter(&settings.log.level)?;
             policies::read_book(settings.policy.directory())?;
+            KnownCallers::open(&settings.auth, &Arc::default())?;
             return check_config(context);
         }
         telemetry::start(&settings.log)?;

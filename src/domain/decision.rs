@@ -229,3 +229,12 @@ pub struct Decision<'a> {
     /// When the decision ends, by time or by a change known now.
     pub valid_until: Timestamp,
 }
+
+impl Decision<'_> {
+    /// Whether a reason says what only officers and auditors may read.
+    pub fn is_confidential(&self) -> bool {
+        self.reasons
+            .iter()
+            .any(|reason| !reason.confidential_text.is_empty())
+    }
+}

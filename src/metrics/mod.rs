@@ -3,6 +3,7 @@
 //! Labels come from closed sets only. What can be read when it is asked for (ages, counts) is set just before it is told.
 
 mod audit;
+mod auth;
 mod calls;
 mod classic;
 mod decisions;
@@ -12,6 +13,7 @@ mod shipments;
 #[cfg(test)]
 mod tests;
 
+pub use auth::{AUTH_FAILURES, AuthSource};
 pub use calls::{CODES, Calls, Shed};
 pub use classic::PROMETHEUS_TEXT;
 pub use decisions::RateReading;
@@ -97,6 +99,8 @@ pub struct Metrics {
     commitment_errors: Family<KindLabel, Counter>,
     /// Of the audit log.
     pub audit: audit::Audit,
+    /// Of who calls.
+    pub auth: auth::Auth,
     /// Of shipments.
     pub shipments: shipments::Shipments,
 }
@@ -215,6 +219,7 @@ impl Default for Metrics {
                 "Looks at the draw commitments that failed, by kind",
             ),
             audit: audit::Audit::new(&mut registry),
+            auth: auth::Auth::new(&mut registry),
             shipments: shipments::Shipments::new(&mut registry),
             registry: Mutex::new(registry),
         }

@@ -11,7 +11,7 @@ use std::{path::PathBuf, sync::Arc};
 use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 
-use super::{ANONYMOUS, status::Refusal};
+use super::{calling, status::Refusal};
 use crate::{
     audit::{
         draw::commitment::Commitment,
@@ -109,6 +109,7 @@ impl super::served::audit_service_server::AuditService for AuditRpc {
         &self,
         request: Request<pb::RecordInspectionRequest>,
     ) -> Result<Response<pb::RecordInspectionResponse>, Status> {
+        let caller = calling::caller()?;
         let inspection = inspection::valid(request.get_ref(), Timestamp::now()).map_err(Refusal::Invalid)?;
         let number = inspection.declaration_number;
         let shipment = self.shipments.find(number).await;
@@ -119,7 +120,7 @@ impl super::served::audit_service_server::AuditService for AuditRpc {
         };
         let decided = decided
             .ok_or_else(|| Status::not_found(format!("there is no decision on declaration {number}")))?;
-        let entry = inspection.entry(decided, ANONYMOUS.to_owned());
+        let entry = inspection.entry(decided, caller.name.to_string());
         if let Some(log) = &self.log {
             log.append(&[record(Entry::Inspection(entry.clone()))])
                 .map_err(|_| Refusal::NotLogged)?;

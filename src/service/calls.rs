@@ -28,6 +28,7 @@ use super::{
     spans::{CallSpan, Spans},
 };
 use crate::{
+    access::Caller,
     metrics::{CODES, Calls, Metrics},
     wire::pb,
 };
@@ -156,6 +157,7 @@ impl Counting {
             method,
             begun,
             span,
+            caller: None,
             ended: false,
             answered: false,
             charged: None,
@@ -180,6 +182,8 @@ pub(super) struct Call {
     method: Method,
     begun: Instant,
     span: Option<CallSpan>,
+    /// `None` where nobody is known, or asked.
+    caller: Option<Arc<Caller>>,
     ended: bool,
     /// Its headers have gone.
     answered: bool,
@@ -209,6 +213,11 @@ impl Call {
         self.charged = charged;
     }
 
+    /// Has the log and the span tell whose it is.
+    pub(super) fn is_of(&mut self, caller: Option<Arc<Caller>>) {
+        self.caller = caller;
+    }
+
     /// Counts the call when it ends: now, unless the answer is a stream.
     pub(super) fn answered(mut self, response: Response<Body>) -> Response<Body> {
         let given = given::take().filter(|given| given.at >= self.begun);
@@ -232,7 +241,7 @@ impl Call {
         let number = usize::try_from(i32::from(code)).unwrap_or_default();
         self.counting.calls.ended(self.method.place, number, after);
         if let Some(span) = self.span.take() {
-            span.end(code, given);
+            span.end(code, given, self.caller.as_ref().map(|caller| &*caller.name));
         }
         if self.counting.is_logged() {
             self.log(number, after, given);
@@ -243,7 +252,8 @@ impl Call {
         let (service, method) = &self.counting.names[self.method.place];
         let decision = given.map(|given| tracing::field::display(given.decision));
         let (code, seconds) = (CODES.get(code).copied(), after.as_secs_f64());
-        tracing::info!(service, method, code, seconds, decision, "call");
+        let caller = self.caller.as_ref().map(|caller| &*caller.name);
+        tracing::info!(service, method, code, seconds, decision, caller, "call");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Routes a call to its service by path, under the caller's deadline, and has it counted.
 
-use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
+use std::{cell::RefCell, convert::Infallible, future::Future, pin::Pin, sync::Arc};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -9,7 +9,9 @@ use tonic::{Status, body::Body, server::NamedService};
 use tower_service::Service;
 
 use super::{
-    admission::{Account, Admitted, Conduct, Gatekeeper, Turn},
+    admission::{Account, Accounts, Admitted, Conduct, Gatekeeper, Turn},
+    authentication::Credentials,
+    calling,
     calls::{Call, Counting},
     deadline::Deadline,
     ending::Ending,
@@ -20,7 +22,11 @@ use super::{
     },
     status::Refusal,
 };
-use crate::{access::Peer, shipments::Shipments, upstream::status::FeedStatus};
+use crate::{
+    access::{Access, Caller, permission},
+    shipments::Shipments,
+    upstream::status::FeedStatus,
+};
 
 /// The methods whose streams end only with their caller, or with the connection.
 const STREAMS: [&str; 3] = ["DecideStream", "WatchPriorities", "Watch"];
@@ -53,12 +59,16 @@ pub struct Dispatch<F, R, A, P, H, V1, V1Alpha> {
     pub reflection_v1alpha: V1Alpha,
     /// The end of the connection that is served.
     pub ending: Ending,
-    /// The other end of the connection.
-    pub peer: Peer,
+    /// What the connection's calls are known by.
+    pub credentials: Credentials,
+    /// Whom calls are counted for that are of nobody who is known.
+    pub address: Arc<Account>,
+    /// Of everybody else.
+    pub accounts: Arc<Accounts>,
+    /// Whoever called last: most calls of a connection are of one caller.
+    pub last: RefCell<Option<(Arc<Caller>, Arc<Account>)>>,
     /// Lets calls begin on this thread.
     pub gatekeeper: Arc<Gatekeeper>,
-    /// Whom the calls of the connection are counted for.
-    pub account: Arc<Account>,
     /// What the connection does.
     pub conduct: Arc<Conduct>,
     /// Bounds requests that are not whole.
@@ -102,17 +112,31 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Answer {
         let begun = Instant::now();
         let mut call = self.counting.begin(&request, begun.into_std(), &self.conduct);
+        // Before anything else: who is not known learns nothing of the request, the data or the deadline.
+        let caller = match self.admitted(&request) {
+            Ok(caller) => caller,
+            Err(refusal) => {
+                self.gatekeeper
+                    .slow_down(&self.address, &self.conduct, begun.into_std());
+                return answered_with(call, refusal);
+            }
+        };
+        let account = self.account(caller.as_ref());
         let admitted = self
             .gatekeeper
-            .admit(call.class(), &self.account, &self.conduct, begun.into_std());
+            .admit(call.class(), &account, &self.conduct, begun.into_std());
         let Admitted { turn, charged } = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => return answered_with(call, refusal),
         };
         call.charge(charged);
         if call.streams() && is_stream(request.uri().path()) {
-            request.extensions_mut().insert(self.ending.clone());
+            let standing = caller
+                .as_ref()
+                .map(|caller| self.credentials.standing(caller, request.headers()));
+            request.extensions_mut().insert(self.ending.with(standing));
         }
+        call.is_of(caller.clone());
         let deadline = match Deadline::from_headers(request.headers(), begun) {
             Ok(deadline) => deadline,
             Err(bad) => return answered_with(call, bad.into()),
@@ -121,8 +145,8 @@ where
             // Streams outlive this future; they take the deadline from here.
             request.extensions_mut().insert(deadline);
         }
-        if call.kind() != Kind::One && self.account.is_metered() {
-            request.extensions_mut().insert(Arc::clone(&self.account));
+        if call.kind() != Kind::One && account.is_metered() {
+            request.extensions_mut().insert(account);
         }
         let (kind, conduct) = (call.kind(), Arc::clone(&self.conduct));
         let request = request.map(|body| Intake::new(body, Arc::clone(&self.intakes), conduct, kind, begun));
@@ -144,6 +168,7 @@ where
             }
             answer.await
         };
+        let answer = calling::of(caller, answer);
         Box::pin(async move {
             let response = match deadline {
                 None => answer.await?,
@@ -167,6 +192,42 @@ where
     V1: GrpcService,
     V1Alpha: GrpcService,
 {
+    /// Who calls, if that may call the method; `None` where anybody may.
+    fn admitted(&self, request: &Request<Incoming>) -> Result<Option<Arc<Caller>>, Refusal> {
+        let path = request.uri().path();
+        let access = permission::of_method(path);
+        if access == Some(Access::Open) {
+            return Ok(None);
+        }
+        let caller = self
+            .credentials
+            .caller(request.headers())
+            .map_err(Refusal::Unauthenticated)?;
+        let Some(Access::Of(roles)) = access else {
+            return Err(Refusal::NotServed);
+        };
+        self.credentials
+            .authentication()
+            .permitted(&caller, roles, path)?;
+        Ok(Some(caller))
+    }
+
+    /// Whom its calls are counted for.
+    fn account(&self, caller: Option<&Arc<Caller>>) -> Arc<Account> {
+        let Some(caller) = caller.filter(|_| self.credentials.authentication().is_on()) else {
+            return Arc::clone(&self.address);
+        };
+        let mut last = self.last.borrow_mut();
+        if let Some((known, account)) = &*last
+            && Arc::ptr_eq(known, caller)
+        {
+            return Arc::clone(account);
+        }
+        let account = self.accounts.of_caller(&caller.name);
+        *last = Some((Arc::clone(caller), Arc::clone(&account)));
+        account
+    }
+
     fn route(&self, request: Request<Intake>) -> Answer {
         let service = request
             .uri()
@@ -198,7 +259,7 @@ where
         } else if service == V1Alpha::NAME {
             call(&self.reflection_v1alpha, request)
         } else {
-            refused(Status::unimplemented("this replica does not serve that method"))
+            refused(Refusal::NotServed.into())
         }
     }
 }
@@ -230,7 +291,7 @@ mod tests {
     use prost_types::FileDescriptorSet;
 
     use super::*;
-    use crate::wire::pb;
+    use crate::{access::Roles, wire::pb};
 
     #[test]
     fn every_stream_of_the_contract_hears_of_the_end_of_its_connection() {
@@ -249,5 +310,31 @@ mod tests {
             }
         }
         assert_eq!(streams, STREAMS.len());
+    }
+
+    #[test]
+    fn every_method_that_is_served_is_somebodys() {
+        let contracts = [
+            pb::DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ];
+        for file in contracts
+            .into_iter()
+            .flat_map(|bytes| FileDescriptorSet::decode(bytes).unwrap().file)
+        {
+            for service in &file.service {
+                for method in &service.method {
+                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                    let is_health = file.package() == "grpc.health.v1";
+                    match permission::of_method(&path) {
+                        Some(Access::Open) => assert!(is_health, "{path}"),
+                        Some(Access::Of(roles)) => assert!(!is_health && roles != Roles::NONE, "{path}"),
+                        None => panic!("{path} is nobody's"),
+                    }
+                }
+            }
+        }
     }
 }

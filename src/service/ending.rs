@@ -8,7 +8,8 @@ use tokio::{
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Status};
 
-use super::status::Refusal;
+use super::{authentication::Standing, status::Refusal};
+use crate::access::Cause;
 
 /// Why a connection ends while its peer is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub enum Why {
     Aged,
     /// The replica stops.
     Draining,
+    /// The stream's caller is no longer known, or is no longer what it was. The connection goes on.
+    Unauthenticated(Cause),
 }
 
 impl From<Why> for Refusal {
@@ -24,6 +27,7 @@ impl From<Why> for Refusal {
         match why {
             Why::Aged => Self::ConnectionAge,
             Why::Draining => Self::Draining,
+            Why::Unauthenticated(cause) => Self::Unauthenticated(cause),
         }
     }
 }
@@ -42,32 +46,64 @@ impl EndStreams {
     }
 }
 
-/// What a stream hears of the end of its connection.
+/// What a stream hears of the end of its connection, and of its caller's standing.
 #[derive(Debug, Clone)]
-pub struct Ending(watch::Receiver<Told>);
+pub struct Ending {
+    connection: watch::Receiver<Told>,
+    standing: Option<Standing>,
+}
 
 /// Both ends, for one connection.
 pub fn of_connection() -> (EndStreams, Ending) {
     let (sender, receiver) = watch::channel(None);
-    (EndStreams(sender), Ending(receiver))
+    let ending = Ending {
+        connection: receiver,
+        standing: None,
+    };
+    (EndStreams(sender), ending)
 }
 
 impl Ending {
+    /// As a stream hears it whose caller has that standing.
+    pub(super) fn with(&self, standing: Option<Standing>) -> Self {
+        Self {
+            connection: self.connection.clone(),
+            standing,
+        }
+    }
+
     /// What a call hears; nothing, where its connection is not known.
     pub(super) fn of<T>(request: &Request<T>) -> Option<Self> {
         request.extensions().get::<Self>().cloned()
     }
 }
 
-/// Completes when the connection begins to end: why, and by when to leave off. Never, where there is nothing to hear.
+/// Completes when the connection begins to end, or the caller has lost its standing: why, and by when to leave off, which is
+/// at once for who is no longer known. Never, where there is nothing to hear.
 pub(super) async fn begun(ending: Option<Ending>) -> (Why, Instant) {
-    if let Some(Ending(mut told)) = ending
-        && let Ok(told) = told.wait_for(Option::is_some).await
-        && let Some(told) = *told
-    {
-        return told;
+    let Some(Ending {
+        mut connection,
+        standing,
+    }) = ending
+    else {
+        return std::future::pending().await;
+    };
+    let ends = async {
+        match connection.wait_for(Option::is_some).await.map(|told| *told) {
+            Ok(Some(told)) => told,
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    };
+    let lost = async {
+        match standing {
+            Some(standing) => standing.lost().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        told = ends => told,
+        cause = lost => (Why::Unauthenticated(cause), Instant::now()),
     }
-    std::future::pending().await
 }
 
 /// Completes when whoever still has something to do leaves off.

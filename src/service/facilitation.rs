@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 use self::answer::Answered;
 use super::{
     admission::Account,
+    calling,
     deadline::Deadline,
     ending::Ending,
     given,
@@ -24,6 +25,7 @@ use super::{
     status::Refusal,
 };
 use crate::{
+    access::Caller,
     audit::{log::Lane, rates::RateTable},
     facilitation::{Facilitation, Moment},
     metrics::{Metrics, Shed},
@@ -102,7 +104,12 @@ impl FacilitationRpc {
     }
 
     /// The answer to an encoded `DecideRequest`, once it is in the log.
-    async fn answer(&self, bytes: Bytes, deadline: Option<Deadline>) -> Result<Answered, Refusal> {
+    async fn answer(
+        &self,
+        bytes: Bytes,
+        deadline: Option<Deadline>,
+        caller: &Caller,
+    ) -> Result<Answered, Refusal> {
         self.ready()?;
         let mut moment = Moment::now();
         let begun = moment.monotonic;
@@ -113,7 +120,7 @@ impl FacilitationRpc {
             self.reach(wanted, deadline).await?;
             moment = Moment::now();
         }
-        let decided = self.decide(&bytes, &request, &valid, &moment)?;
+        let decided = self.decide(&bytes, &request, &valid, &moment, caller)?;
         self.logged(decided, begun).await
     }
 
@@ -126,16 +133,26 @@ impl FacilitationRpc {
         Ok(())
     }
 
-    /// The encoded `Decision` on an encoded `DecideRequest`, once it is in the log.
-    pub async fn decision(&self, bytes: Bytes, deadline: Option<Deadline>) -> Result<Bytes, Refusal> {
-        Ok(self.answer(bytes, deadline).await?.decision)
+    /// The encoded `Decision` on an encoded `DecideRequest`, once it is in the log, as the caller may see it.
+    pub async fn decision(
+        &self,
+        bytes: Bytes,
+        deadline: Option<Deadline>,
+        caller: &Caller,
+    ) -> Result<Bytes, Refusal> {
+        Ok(self.answer(bytes, deadline, caller).await?.decision)
     }
 
     /// As [`Self::answer`], for a message of a stream, which may lack the request.
-    async fn answer_item(&self, bytes: Option<Bytes>, deadline: Option<Deadline>) -> Result<Bytes, Refusal> {
+    async fn answer_item(
+        &self,
+        bytes: Option<Bytes>,
+        deadline: Option<Deadline>,
+        caller: &Caller,
+    ) -> Result<Bytes, Refusal> {
         self.ready()?;
         let bytes = bytes.ok_or_else(|| Refusal::Invalid(Violations::of("request", "is required")))?;
-        self.decision(bytes, deadline).await
+        self.decision(bytes, deadline, caller).await
     }
 
     /// As [`Self::decision`] for each of many, in their order; those that could not be read are answered with why.
@@ -143,6 +160,7 @@ impl FacilitationRpc {
         &self,
         items: I,
         deadline: Option<Deadline>,
+        caller: &Caller,
     ) -> Result<raw::BatchDecideResponse, Refusal>
     where
         I: IntoIterator<Item = Result<Bytes, Violations>, IntoIter: ExactSizeIterator>,
@@ -182,7 +200,7 @@ impl FacilitationRpc {
                 reached(wanted)?;
             }
             self.in_time(deadline, moment)?;
-            self.decide(&bytes, &request, &valid, moment)
+            self.decide(&bytes, &request, &valid, moment, caller)
         };
         // All of them are gathered before the first is waited for: they share groups.
         let mut decided = Vec::with_capacity(items.len());
@@ -233,7 +251,8 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
         request: Request<raw::DecideRequest>,
     ) -> Result<Response<raw::DecideResponse>, Status> {
         let deadline = deadline_of(&request);
-        let Answered { decision, given } = self.answer(request.into_inner().0, deadline).await?;
+        let caller = calling::caller()?;
+        let Answered { decision, given } = self.answer(request.into_inner().0, deadline, &caller).await?;
         given::leave(given);
         Ok(Response::new(raw::DecideResponse { decision }))
     }
@@ -249,7 +268,7 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
             account.owe(requests.len().saturating_sub(1));
         }
         let items = requests.into_iter().map(Ok);
-        let response = self.answer_batch(items, deadline).await?;
+        let response = self.answer_batch(items, deadline, &*calling::caller()?).await?;
         Ok(Response::new(response))
     }
 
@@ -259,10 +278,10 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
     ) -> Result<Response<Self::DecideStreamStream>, Status> {
         self.ready()?;
         let (deadline, ending) = (deadline_of(&request), Ending::of(&request));
-        let (own, account) = (self.clone(), account_of(&request));
+        let (own, caller, account) = (self.clone(), calling::caller()?, account_of(&request));
         let answers = answers(request.into_inner(), deadline, ending, account, move |bytes| {
-            let own = own.clone();
-            async move { own.answer_item(bytes, deadline).await }
+            let (own, caller) = (own.clone(), Arc::clone(&caller));
+            async move { own.answer_item(bytes, deadline, &caller).await }
         });
         Ok(Response::new(Box::pin(answers)))
     }
@@ -272,7 +291,10 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
         request: Request<pb::SimulateRequest>,
     ) -> Result<Response<pb::SimulateResponse>, Status> {
         let deadline = deadline_of(&request);
-        let response = self.answer_simulation(request.into_inner(), deadline).await?;
+        let caller = calling::caller()?;
+        let response = self
+            .answer_simulation(request.into_inner(), deadline, &caller)
+            .await?;
         Ok(Response::new(response))
     }
 }

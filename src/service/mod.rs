@@ -6,6 +6,8 @@
 
 pub mod admission;
 pub mod audit;
+pub mod authentication;
+mod calling;
 pub mod calls;
 pub mod codec;
 pub mod deadline;
@@ -20,9 +22,6 @@ pub mod priority;
 pub mod registry;
 pub mod spans;
 pub mod status;
-
-/// The caller where no authentication is configured.
-const ANONYMOUS: &str = "anonymous";
 
 /// The generated servers.
 #[allow(

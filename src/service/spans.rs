@@ -1,4 +1,4 @@
-//! A span for each call, where traces are on: what was called, how it ended, and which decision was given. Nothing of what
+//! A span for each call, where traces are on: what was called, how it ended, who called, and which decision was given. Nothing of what
 //! was asked, and no reason.
 
 use http::HeaderMap;
@@ -53,10 +53,14 @@ pub(super) struct CallSpan(Box<Span>);
 
 impl CallSpan {
     /// Ends it with the call.
-    pub(super) fn end(mut self, code: Code, given: Option<&Given>) {
+    pub(super) fn end(mut self, code: Code, given: Option<&Given>, caller: Option<&str>) {
         let number = i64::from(i32::from(code));
         self.0
             .set_attribute(KeyValue::new("rpc.grpc.status_code", number));
+        if let Some(caller) = caller {
+            self.0
+                .set_attribute(KeyValue::new("greenlane.caller", caller.to_owned()));
+        }
         if let Some(given) = given {
             let (id, lane) = (given.decision.to_string(), given.lane.name());
             self.0.set_attribute(KeyValue::new("greenlane.decision_id", id));

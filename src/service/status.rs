@@ -1,11 +1,12 @@
 //! The only map from what can go wrong to gRPC statuses.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, collections::HashMap, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use crate::{
+    access::{Cause, Roles},
     audit::query::QueryError,
     facilitation::DecideError,
     policy::draw::Epoch,
@@ -67,7 +68,30 @@ pub enum Refusal {
     ConnectionAge,
     /// A fault of the server, of which nothing is told.
     Internal,
+    /// Nobody knows who calls.
+    Unauthenticated(Cause),
+    /// The caller has none of the roles that something is for.
+    Forbidden {
+        /// A method's path, or a path over HTTP.
+        what: String,
+        /// Those that may have it.
+        roles: Roles,
+    },
+    /// There is no such method.
+    NotServed,
 }
+
+/// What `google.rpc.ErrorInfo` tells of a refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Info {
+    /// Such as `TOKEN_EXPIRED`.
+    pub reason: &'static str,
+    /// More, by name.
+    pub metadata: Vec<(&'static str, String)>,
+}
+
+/// The domain of every [`Info`]'s reason.
+pub const ERROR_DOMAIN: &str = "greenlane";
 
 impl Refusal {
     /// How long to wait until it is worth another try, where that is told.
@@ -95,7 +119,10 @@ impl Refusal {
             | Self::RequestTooLarge
             | Self::Draining
             | Self::ConnectionAge
-            | Self::Internal => None,
+            | Self::Internal
+            | Self::Unauthenticated(_)
+            | Self::Forbidden { .. }
+            | Self::NotServed => None,
         }
     }
 
@@ -125,6 +152,9 @@ impl Refusal {
             | Self::TooMuchUnfinished
             | Self::TooSlow => Code::ResourceExhausted,
             Self::OtherEpoch | Self::NoHistory => Code::FailedPrecondition,
+            Self::Unauthenticated(_) => Code::Unauthenticated,
+            Self::Forbidden { .. } => Code::PermissionDenied,
+            Self::NotServed => Code::Unimplemented,
         }
     }
 
@@ -164,7 +194,25 @@ impl Refusal {
             Self::Draining => "the server is stopping: go on with another".to_owned(),
             Self::ConnectionAge => "the connection has reached its age: go on with another".to_owned(),
             Self::Internal => "internal error".to_owned(),
+            Self::Unauthenticated(cause) => cause.to_string(),
+            Self::Forbidden { what, roles } => format!("{what} is for callers of a role among: {roles}"),
+            Self::NotServed => "this replica does not serve that method".to_owned(),
         }
+    }
+
+    /// What programs are told of who calls, where that is why.
+    pub fn info(&self) -> Option<Info> {
+        if let Self::Unauthenticated(cause) = self {
+            let (reason, metadata) = (cause.reason(), Vec::new());
+            return Some(Info { reason, metadata });
+        }
+        let Self::Forbidden { what, roles } = self else {
+            return None;
+        };
+        Some(Info {
+            reason: Cause::Permission.reason(),
+            metadata: vec![("method", what.clone()), ("roles", roles.to_string())],
+        })
     }
 }
 
@@ -173,6 +221,14 @@ impl From<Refusal> for Status {
         let (code, message) = (refusal.code(), refusal.message());
         if let Refusal::Invalid(violations) = refusal {
             return bad_request(message, violations);
+        }
+        if let Some(Info { reason, metadata }) = refusal.info() {
+            let metadata: HashMap<_, _> = metadata
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect();
+            let details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, metadata);
+            return Self::with_error_details(code, message, details);
         }
         let Some(wait) = refusal.retry_after() else {
             return Self::new(code, message);

@@ -28,20 +28,22 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use http::{HeaderMap, Request, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     time::Instant,
 };
 use tonic::Code;
 
 use self::{
     body::{Body, Unread},
-    calls::Call,
-    route::{Route, Rpc},
+    calls::{Asked, Call},
+    route::Route,
 };
 use super::response::{Answer, answered, internal, problem, refused};
 use crate::{
+    access::Caller,
     metrics::{Metrics, Shed},
     service::{
+        authentication::Authentication,
         deadline::{Deadline, within},
         facilitation::FacilitationRpc,
         health::Health,
@@ -69,6 +71,7 @@ pub struct Gateway {
     priority: PriorityRpc,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
+    authentication: Arc<Authentication>,
     calls: mpsc::UnboundedSender<Call>,
     permits: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
@@ -84,6 +87,7 @@ impl Gateway {
         registry: RegistryRpc,
         priority: PriorityRpc,
         health: Arc<Health>,
+        authentication: Arc<Authentication>,
         max_message_bytes: usize,
     ) -> (Self, Worker) {
         let (calls, handed_over) = mpsc::unbounded_channel();
@@ -93,6 +97,7 @@ impl Gateway {
             priority,
             health,
             metrics: Arc::clone(&facilitation.metrics),
+            authentication,
             calls,
             permits: Arc::new(Semaphore::new(MAX_CALLS)),
             bodies: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))),
@@ -101,12 +106,16 @@ impl Gateway {
         (gateway, Worker::new(handed_over, facilitation, beside))
     }
 
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
+    /// The answer to a request of the caller's.
+    pub(super) async fn answer(&self, request: Request<Incoming>, caller: Arc<Caller>) -> Answer {
         let Some(route) = Route::of(request.uri().path()) else {
             return problem(StatusCode::NOT_FOUND, Code::NotFound, route::WHAT_THERE_IS);
         };
         if !route.methods().contains(request.method()) {
             return route::wrong_method(route.methods());
+        }
+        if let Err(refusal) = self.authentication.permitted_method(&caller, route.method()) {
+            return refused(&refusal);
         }
         let deadline = match Deadline::from_headers(request.headers(), Instant::now()) {
             Ok(deadline) => deadline,
@@ -116,7 +125,15 @@ impl Gateway {
             return self.shed();
         };
         match &route {
-            Route::Call(rpc) => self.call(*rpc, request, deadline, permit).await,
+            Route::Call(rpc) => {
+                let asked = Asked {
+                    rpc: *rpc,
+                    deadline,
+                    caller,
+                    permit,
+                };
+                self.call(asked, request).await
+            }
             Route::Status => {
                 let status = async { Ok(self.registry.status()) };
                 answered("GetRegistryStatusResponse", within(deadline, status).await)
@@ -149,16 +166,10 @@ impl Gateway {
         self.registry.enterprise(&id)
     }
 
-    async fn call(
-        &self,
-        rpc: Rpc,
-        request: Request<Incoming>,
-        deadline: Option<Deadline>,
-        permit: OwnedSemaphorePermit,
-    ) -> Answer {
+    async fn call(&self, asked: Asked, request: Request<Incoming>) -> Answer {
         let (head, body) = request.into_parts();
         // Whatever is wrong, the body is read first: a client that still writes would miss the answer.
-        let body = self.read(body, deadline).await;
+        let body = self.read(body, asked.deadline).await;
         if !self.health.has_started() {
             return refused(&Refusal::NotReady);
         }
@@ -171,13 +182,7 @@ impl Gateway {
             Err(answer) => return answer,
         };
         let (answer, answered) = oneshot::channel();
-        let call = Call {
-            rpc,
-            body,
-            deadline,
-            answer,
-            permit,
-        };
+        let call = Call { asked, body, answer };
         if self.calls.send(call).is_err() {
             return refused(&Refusal::Draining);
         }

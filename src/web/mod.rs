@@ -8,6 +8,9 @@
 //! | `/metrics` | every metric, as `OpenMetrics` 1.0.0 to who accepts it, else as Prometheus text |
 //! | `/v1/...` | see [`Gateway`] |
 //! | `/`, `/console/...` | see [`console`] |
+//!
+//! Probes are for anybody. Where callers are asked who they are, all else is for those who may have it: `/v1/...` as its RPC
+//! over gRPC, the console and the metrics for operators.
 
 pub mod console;
 mod gateway;
@@ -26,10 +29,15 @@ use hyper::body::Incoming;
 
 use self::{
     console::Console,
-    response::{Answer, text},
+    response::{Answer, refused, text},
     scrape::scrape,
 };
-use crate::{audit::rates::RateTable, metrics::Metrics, service::health::Health};
+use crate::{
+    access::{Caller, Peer, permission},
+    audit::rates::RateTable,
+    metrics::Metrics,
+    service::{authentication::Authentication, health::Health, status::Refusal},
+};
 
 /// What the HTTP side answers from; a clone a connection.
 #[derive(Debug, Clone)]
@@ -44,33 +52,63 @@ pub struct Web {
     pub gateway: Arc<Gateway>,
     /// The page for people.
     pub console: Arc<Console>,
+    /// Finds out who asks.
+    pub authentication: Arc<Authentication>,
+    /// Whether the metrics are for anybody.
+    pub open_metrics: bool,
 }
 
 impl server::Site for Web {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Answer {
+        if let Some(answer) = self.open_to_anybody(&request) {
+            return not_read(&request).unwrap_or(answer);
+        }
+        let caller = match self.authentication.caller(peer, request.headers()) {
+            Ok(caller) => caller,
+            Err(cause) => return refused(&Refusal::Unauthenticated(cause)),
+        };
         if request.uri().path().starts_with(gateway::PATH) {
-            return self.gateway.answer(request).await;
+            return self.gateway.answer(request, caller).await;
         }
-        if let Some(refused) = not_read(&request) {
-            return refused;
+        match not_read(&request) {
+            Some(refused) => refused,
+            None => self.shown_to(&caller, &request).await,
         }
-        let path = request.uri().path();
-        let (query, headers) = (request.uri().query(), request.headers());
-        if let Some(answer) = self.console.answer(path, query, headers).await {
-            return answer;
-        }
-        match path {
+    }
+}
+
+impl Web {
+    /// What needs no caller.
+    fn open_to_anybody(&self, request: &Request<Incoming>) -> Option<Answer> {
+        Some(match request.uri().path() {
             "/livez" => probe(true, ""),
             "/readyz" => probe(
                 self.health.is_serving(),
                 "not ready: the registry is loading, expired, or draining",
             ),
             "/startupz" => probe(self.health.has_started(), "starting: no registry snapshot yet"),
-            "/metrics" => scrape(self, request.headers()),
-            _ => text(
-                StatusCode::NOT_FOUND,
-                "there are / (the console), /livez, /readyz, /startupz, /metrics, and the JSON gateway under /v1/",
-            ),
+            "/metrics" if self.open_metrics => scrape(self, request.headers()),
+            _ => return None,
+        })
+    }
+
+    /// What operators are shown.
+    async fn shown_to(&self, caller: &Caller, request: &Request<Incoming>) -> Answer {
+        let (path, query, headers) = (request.uri().path(), request.uri().query(), request.headers());
+        let permitted = |what| self.authentication.permitted(caller, permission::OPERATORS, what);
+        if path == "/metrics" {
+            return match permitted("/metrics") {
+                Ok(()) => scrape(self, headers),
+                Err(refusal) => refused(&refusal),
+            };
+        }
+        if !Console::has(path) {
+            let there_are = "there are / (the console), /livez, /readyz, /startupz, /metrics, and the JSON gateway under /v1/";
+            return text(StatusCode::NOT_FOUND, there_are);
+        }
+        match permitted("the console") {
+            Ok(()) => self.console.answer(path, query, headers).await,
+            Err(refusal) => refused(&refusal),
         }
     }
 }

@@ -15,7 +15,10 @@ use super::{
     scrape,
     server::Site,
 };
-use crate::metrics::{Metrics, RegistryReading};
+use crate::{
+    access::Peer,
+    metrics::{Metrics, RegistryReading},
+};
 
 /// What a relay tells over HTTP.
 #[derive(Clone)]
@@ -35,7 +38,7 @@ impl fmt::Debug for RelaySite {
 }
 
 impl Site for RelaySite {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>, _: &Peer) -> Answer {
         if let Some(refused) = not_read(&request) {
             return refused;
         }

@@ -4,10 +4,14 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use prost::Message;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tonic::Code;
 
-use crate::{service::status::Refusal, wire::json as wire_json};
+use crate::{
+    access::Cause,
+    service::status::{ERROR_DOMAIN, Info, Refusal},
+    wire::json as wire_json,
+};
 
 /// What is answered to a request.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -73,12 +77,37 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
             "retryDelay": format!("{seconds}s"),
         }));
     }
+    if let Some(Info { reason, metadata }) = refusal.info() {
+        let metadata: Map<_, _> = metadata
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), Value::String(value)))
+            .collect();
+        details.push(json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": reason,
+            "domain": ERROR_DOMAIN,
+            "metadata": metadata,
+        }));
+    }
     let code = refusal.code();
     let mut response = document(http_code(code), &status(code, &refusal.message(), &details));
     if let Some(seconds) = wait {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
+    if let Refusal::Unauthenticated(cause) = refusal {
+        let asks = HeaderValue::from_static(asks_for_token(*cause));
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, asks);
+    }
     response
+}
+
+/// What asks for a token (RFC 6750, 3): who sent none is not told what is wrong with it.
+const fn asks_for_token(cause: Cause) -> &'static str {
+    if matches!(cause, Cause::Missing) {
+        "Bearer realm=\"greenlane\""
+    } else {
+        "Bearer realm=\"greenlane\", error=\"invalid_token\""
+    }
 }
 
 /// A `google.rpc.Status`.

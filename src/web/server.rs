@@ -24,11 +24,12 @@ use tokio::{
 };
 
 use super::response::Answer;
+use crate::access::Peer;
 
 /// What answers requests; a clone a connection.
 pub trait Site: Clone + Send + Sync + 'static {
-    /// The answer to a request.
-    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
+    /// The answer to a request of that peer's.
+    fn answer(&self, request: Request<Incoming>, peer: &Peer) -> impl Future<Output = Answer> + Send;
 }
 
 /// How long a client may take to send a request's head, and may keep a connection between two requests.
@@ -66,13 +67,17 @@ pub async fn run(
             Some(_) = connections.running.join_next() => continue,
             _ = stop.changed() => break,
         };
-        let Ok((socket, _)) = accepted else {
+        let Ok((socket, address)) = accepted else {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
         connections.make_room();
         let under_way = Arc::new(AtomicBool::new(false));
-        let serving = serve(socket, web.clone(), Arc::clone(&under_way), stop.clone());
+        let peer = Peer {
+            address,
+            certificate: None,
+        };
+        let serving = serve(socket, peer, web.clone(), Arc::clone(&under_way), stop.clone());
         let handle = connections.running.spawn(serving);
         connections.by_age.push_back((handle, under_way));
     }
@@ -111,15 +116,16 @@ impl Connections {
 
 async fn serve(
     socket: TcpStream,
+    peer: Peer,
     web: impl Site,
     under_way: Arc<AtomicBool>,
     mut stop: watch::Receiver<bool>,
 ) {
     let service = service_fn(move |request| {
-        let (web, under_way) = (web.clone(), Arc::clone(&under_way));
+        let (web, peer, under_way) = (web.clone(), peer.clone(), Arc::clone(&under_way));
         async move {
             under_way.store(true, Ordering::Relaxed);
-            let answer = web.answer(request).await;
+            let answer = web.answer(request, &peer).await;
             under_way.store(false, Ordering::Relaxed);
             Ok::<_, Infallible>(answer)
         }

@@ -15,6 +15,26 @@ use crate::{
 
 /// Appends a `Decision`. Allocates nothing but the buffer's growth.
 pub fn decision(buffer: &mut Vec<u8>, decision_id: &str, request: &pb::DecideRequest, outcome: &Outcome<'_>) {
+    written(buffer, decision_id, request, outcome, reason);
+}
+
+/// The same without what only officers and auditors may read.
+pub fn public_decision(
+    buffer: &mut Vec<u8>,
+    decision_id: &str,
+    request: &pb::DecideRequest,
+    outcome: &Outcome<'_>,
+) {
+    written(buffer, decision_id, request, outcome, public_reason);
+}
+
+fn written(
+    buffer: &mut Vec<u8>,
+    decision_id: &str,
+    request: &pb::DecideRequest,
+    outcome: &Outcome<'_>,
+    reason: impl Fn(&mut Fields<'_>, &Reason<'_>),
+) {
     let Decision {
         credit_tier,
         parties,
@@ -101,11 +121,15 @@ fn party(fields: &mut Fields<'_>, sent: &pb::Party, found: &PartyAssessment) {
 }
 
 fn reason(fields: &mut Fields<'_>, reason: &Reason<'_>) {
+    public_reason(fields, reason);
+    fields.text(5, reason.confidential_text);
+}
+
+fn public_reason(fields: &mut Fields<'_>, reason: &Reason<'_>) {
     fields.number(1, reason.code.number());
     fields.text(2, reason.article);
     if let Some(party) = reason.party {
         fields.present_number(3, party);
     }
     fields.text(4, reason.text);
-    fields.text(5, reason.confidential_text);
 }

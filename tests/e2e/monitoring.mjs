@@ -10,7 +10,7 @@ const RULE = { alert: 1, expr: 1, for: 1, keep_firing_for: 1, labels: '*', annot
 const KNOWN = {
   ServiceMonitor: {
     apiVersion: 1, kind: 1, metadata: METADATA,
-    spec: { selector: { matchLabels: '*' }, endpoints: [{ port: 1, path: 1, interval: 1 }] },
+    spec: { selector: { matchLabels: '*' }, endpoints: [{ port: 1, path: 1, interval: 1, authorization: { type: 1, credentials: { name: 1, key: 1 } } }] },
   },
   PrometheusRule: {
     apiVersion: 1, kind: 1, metadata: METADATA,

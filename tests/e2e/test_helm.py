@@ -34,8 +34,9 @@ CHARTS_OWN = {
     "server.grpc_addr", "server.http_addr", "server.data_dir", "server.workers", "server.allow_anonymous_remote",
     "upstream.url", "upstream.tls_ca_file", "upstream.tls_certificate_file", "upstream.tls_key_file",
     "upstream.password_file", "upstream.credentials_file", "policy.directory", "draw.master_secret_file", "draw.master_secret", "audit.directory",
-    "audit.replica", "audit.signing_key_file",
+    "audit.replica", "audit.signing_key_file", "auth.callers_file", "auth.jwks_file", "auth.jwks_ca_file",
 }
+CALLERS = '[[caller]]\nname = "a"\nsubject = "a"\nroles = ["operator"]\n'
 MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -48,6 +49,10 @@ def check_config(toml: str, folder: pathlib.Path, environment: dict[str, str] | 
         # The directory in the file exists in the container only.
         (folder / "policies").mkdir(exist_ok=True)
         own["GREENLANE_POLICY__DIRECTORY"] = str(folder / "policies")
+    if "auth" in tomllib.loads(toml):
+        # So are these files.
+        (folder / "callers.toml").write_text(CALLERS)
+        own |= {"GREENLANE_AUTH__CALLERS_FILE": str(folder / "callers.toml"), "GREENLANE_AUTH__JWKS_CA_FILE": ""}
     done = subprocess.run([BINARY, "serve", "--check-config", "--config", str(file), "--output", "json"], cwd=folder,
                           env=own | (environment or {}), capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
@@ -201,7 +206,12 @@ def test_every_command_of_a_pod_is_one_of_the_programs(name, accept):
     ({"networkPolicy.clients": [{}]}, ["/networkPolicy/clients/0", "minProperties"]),
     ({"podLabels": {"a": 1}}, ["/podLabels/a", "string"]),
     ({"image.digest": "sha256:1234"}, ["/image/digest", "pattern"]),
-    ({"anonymous": False}, ["anonymous", "authenticated"]),
+    ({"anonymous": False}, ["callers.configMap", "callers.secret", "anonymous=true", "each has every role"]),
+    ({"callers.configMap": "a"}, ["set one of callers.configMap, callers.secret and anonymous"]),
+    ({"anonymous": False, "callers.configMap": "a", "callers.secret": "b"}, ["set one of"]),
+    ({"callers.jwksConfigMap": "a", "config.auth": {"jwks_url": "https://a"}}, ["keys come from one place"]),
+    ({"config.auth": {"jwks_url": "http://a"}}, ["/config/auth/jwks_url", "pattern"]),
+    ({"config.auth": {"callers_file": "a"}}, ["/config/auth", "callers_file"]),
 ])
 def test_a_wrong_value_is_refused_by_its_name(change, words):
     given = values("postgres", autoscaling__enabled=False)
@@ -210,6 +220,32 @@ def test_a_wrong_value_is_refused_by_its_name(change, words):
     with pytest.raises(Refused) as refused:
         texts(given)
     assert all(word in str(refused.value) for word in words), str(refused.value)
+
+
+def test_callers_are_known_by_files_that_are_followed_and_keys_that_may_be_fetched():
+    objects = render(values("callers"))
+    settings = tomllib.loads(configuration(objects))
+    assert settings["server"]["allow_anonymous_remote"] is False
+    assert settings["auth"] | {"issuer": "", "audience": ""} == {
+        "callers_file": "/etc/greenlane-callers/callers.toml", "jwks_ca_file": "/etc/greenlane-callers/jwks-ca.crt",
+        "jwks_url": "https://id.customs.example:8443/keys", "issuer": "", "audience": ""}
+    spec = of_kind(objects, "StatefulSet")["spec"]["template"]["spec"]
+    mount, = (each for each in spec["containers"][0]["volumeMounts"] if each["name"] == "callers")
+    # A file that is mounted alone is never changed.
+    assert "subPath" not in mount and mount["mountPath"] == "/etc/greenlane-callers"
+    sources = {(*source,): source for volume in spec["volumes"] if volume["name"] == "callers"
+               for source in volume["projected"]["sources"]}
+    assert sources["secret",]["secret"]["items"] == [{"key": "callers", "path": "callers.toml"}]
+    assert sources["configMap",]["configMap"]["name"] == "greenlane-issuer-ca"
+    egress = of_kind(objects, "NetworkPolicy", "replica")["spec"]["egress"]
+    assert [{"ports": [{"port": 8443, "protocol": "TCP"}], "to": [{"ipBlock": {"cidr": "198.51.100.9/32"}}]}] == [
+        rule for rule in egress if {"port": 8443, "protocol": "TCP"} in rule["ports"]]
+    endpoint, = of_kind(objects, "ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint["authorization"]["credentials"] == {"name": "greenlane-scrape", "key": "token"}
+    assert operator_says([of_kind(objects, "ServiceMonitor")]) == ""
+    from_file = render(values("embedded", anonymous=False, callers__configMap="who", callers__jwksConfigMap="keys"))
+    assert tomllib.loads(configuration(from_file))["auth"] == {
+        "callers_file": "/etc/greenlane-callers/callers.toml", "jwks_file": "/etc/greenlane-callers/jwks.json"}
 
 
 def test_without_values_helm_says_what_is_missing():

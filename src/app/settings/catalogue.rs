@@ -9,7 +9,7 @@ use toml::Value;
 
 use self::types::Setting;
 use super::{
-    AuditSettings, DrainSettings, DrawSettings, FreshnessSettings, LimitSettings, LogSettings,
+    AuditSettings, AuthSettings, DrainSettings, DrawSettings, FreshnessSettings, LimitSettings, LogSettings,
     PolicySettings, ServerSettings, Settings, ShipmentSettings, StoreUrl, UpstreamSettings,
 };
 
@@ -49,6 +49,7 @@ impl Settings {
             draw,
             audit,
             shipments,
+            auth,
             drain,
             limits,
             log,
@@ -60,6 +61,7 @@ impl Settings {
         entries.extend(draw_entries(draw));
         entries.extend(audit_entries(audit));
         entries.extend(shipment_entries(shipments));
+        entries.extend(auth_entries(auth));
         entries.extend(drain_entries(drain));
         entries.extend(limits::entries(limits));
         entries.extend(log_entries(log));
@@ -210,6 +212,31 @@ fn shipment_entries(shipments: &ShipmentSettings) -> Vec<Entry> {
         entry("shipments.max_watches", max_watches),
         entry("shipments.watch_stall", watch_stall),
         entry("shipments.heartbeat_interval", heartbeat_interval),
+    ]
+}
+
+fn auth_entries(auth: &AuthSettings) -> Vec<Entry> {
+    let AuthSettings {
+        callers_file,
+        jwks_file,
+        jwks_url,
+        jwks_ca_file,
+        issuer,
+        audience,
+        clock_skew,
+        refresh_interval,
+        open_metrics,
+    } = auth;
+    vec![
+        entry("auth.callers_file", callers_file),
+        entry("auth.jwks_file", jwks_file),
+        entry("auth.jwks_url", jwks_url),
+        entry("auth.jwks_ca_file", jwks_ca_file),
+        entry("auth.issuer", issuer),
+        entry("auth.audience", audience),
+        entry("auth.clock_skew", clock_skew),
+        entry("auth.refresh_interval", refresh_interval),
+        entry("auth.open_metrics", open_metrics),
     ]
 }
 

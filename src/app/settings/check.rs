@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use super::super::callers::KeyAddress;
 use super::{
-    FreshnessSettings, Given, LimitSettings, Problem, ServerSettings, Settings, SettingsError,
+    AuthSettings, FreshnessSettings, Given, LimitSettings, Problem, ServerSettings, Settings, SettingsError,
     ShipmentSettings, Source,
 };
+
+/// The most that an issuer's clock may differ: a token that has expired is not to be taken for long.
+const MAX_CLOCK_SKEW: Duration = Duration::from_mins(5);
 
 /// What is refused, by key, and why.
 #[derive(Debug)]
@@ -37,7 +42,8 @@ impl Settings {
     }
 
     pub(super) fn refusals(&self) -> Vec<Refusal> {
-        let mut refusals = anonymous_remote(&self.server);
+        let mut refusals = anonymous_remote(&self.server, &self.auth);
+        refusals.extend(authentication(&self.auth));
         refusals.extend(relief_after_decision(&self.freshness));
         refusals.extend(limits_of_zero(&self.limits, &self.shipments));
         refusals
@@ -75,9 +81,9 @@ impl Refusal {
     }
 }
 
-/// There is no authentication to configure yet, so that every caller is anonymous and has every role.
-fn anonymous_remote(server: &ServerSettings) -> Vec<Refusal> {
-    if server.allow_anonymous_remote {
+/// Without a callers file everybody is anonymous and has every role.
+fn anonymous_remote(server: &ServerSettings, auth: &AuthSettings) -> Vec<Refusal> {
+    if server.allow_anonymous_remote || auth.callers_file().is_some() {
         return Vec::new();
     }
     [
@@ -92,6 +98,41 @@ fn anonymous_remote(server: &ServerSettings) -> Vec<Refusal> {
         Refusal::new(&[key], reason)
     })
     .collect()
+}
+
+/// Settings that would leave open what they look like closing.
+fn authentication(auth: &AuthSettings) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    let mut refuse = |keys: &[&'static str], reason: &str| refusals.push(Refusal::new(keys, reason));
+    if auth.takes_tokens() && auth.callers_file().is_none() {
+        let keys = ["auth.callers_file", "auth.jwks_file", "auth.jwks_url"];
+        refuse(
+            &keys,
+            "keys alone ask nobody who they are; set auth.callers_file too",
+        );
+    }
+    if auth.jwks_file().is_some() && !auth.jwks_url.is_empty() {
+        refuse(
+            &["auth.jwks_file", "auth.jwks_url"],
+            "keys come from one place; set one of them",
+        );
+    }
+    if auth.takes_tokens() && (auth.issuer.is_empty() || auth.audience.is_empty()) {
+        let reason = "tokens are taken of one issuer and for one audience; set both";
+        refuse(&["auth.issuer", "auth.audience"], reason);
+    }
+    if !auth.jwks_url.is_empty()
+        && let Err(problem) = auth.jwks_url.parse::<KeyAddress>()
+    {
+        refuse(&["auth.jwks_url"], &problem.to_string());
+    }
+    if auth.clock_skew.get() > MAX_CLOCK_SKEW {
+        refuse(
+            &["auth.clock_skew"],
+            "set it to at most 5m: that long a token is taken that has expired",
+        );
+    }
+    refusals
 }
 
 /// Sees through an IPv4 address written as IPv6.
@@ -193,6 +234,44 @@ mod tests {
         settings.server.grpc_addr = "0.0.0.0:50051".parse().unwrap();
         settings.server.allow_anonymous_remote = true;
         assert!(settings.validate().is_ok());
+    }
+
+    #[test]
+    fn remote_address_is_served_when_callers_are_known() {
+        let mut settings = Settings::default();
+        settings.server.grpc_addr = "0.0.0.0:50051".parse().unwrap();
+        settings.auth.callers_file = "callers.toml".into();
+        assert!(settings.validate().is_ok());
+    }
+
+    #[test]
+    fn authentication_that_would_not_hold_is_refused() {
+        let with = |change: fn(&mut AuthSettings)| {
+            refused(|settings| {
+                settings.auth.callers_file = "callers.toml".into();
+                settings.auth.jwks_file = "keys.json".into();
+                settings.auth.issuer = "https://id.customs.example".to_owned();
+                settings.auth.audience = "greenlane".to_owned();
+                change(&mut settings.auth);
+            })
+        };
+        for (change, reason) in [
+            (
+                (|auth| auth.callers_file.clear()) as fn(&mut AuthSettings),
+                "keys alone ask nobody",
+            ),
+            (
+                |auth| auth.jwks_url = "https://a/keys".to_owned(),
+                "keys come from one place",
+            ),
+            (|auth| auth.issuer.clear(), "of one issuer and for one audience"),
+            (|auth| auth.audience.clear(), "of one issuer and for one audience"),
+            (|auth| auth.clock_skew = "301s".parse().unwrap(), "at most 5m"),
+            (|auth| auth.jwks_url = "http://a/keys".to_owned(), "must be https"),
+        ] {
+            let text = with(change);
+            assert!(text.contains(reason), "{text}");
+        }
     }
 
     #[test]

@@ -16,9 +16,9 @@
 
 mod sections;
 pub use sections::{
-    AuditDurability, AuditFailure, AuditSettings, DrainSettings, DrawSettings, FreshnessSettings,
-    LimitSettings, LogFormat, LogSettings, PolicySettings, ServerSettings, ShipmentSettings,
-    UpstreamSettings,
+    AuditDurability, AuditFailure, AuditSettings, AuthSettings, DrainSettings, DrawSettings,
+    FreshnessSettings, LimitSettings, LogFormat, LogSettings, PolicySettings, ServerSettings,
+    ShipmentSettings, UpstreamSettings,
 };
 
 mod duration;
@@ -62,6 +62,8 @@ pub struct Settings {
     pub audit: AuditSettings,
     /// What port terminals ask.
     pub shipments: ShipmentSettings,
+    /// Who calls.
+    pub auth: AuthSettings,
     /// How the service stops.
     pub drain: DrainSettings,
     /// What one client, and all of them together, may take.

@@ -1,8 +1,10 @@
 //! The sections of `greenlane.toml`: every key with its meaning, its unit and its default.
 
+mod auth;
 mod limits;
 mod shipments;
 
+pub use auth::AuthSettings;
 pub use limits::LimitSettings;
 pub use shipments::ShipmentSettings;
 

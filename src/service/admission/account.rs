@@ -107,6 +107,7 @@ impl Account {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Holder {
     Address(IpAddr),
+    Caller(Arc<str>),
 }
 
 /// The accounts of everybody who is connected, or was lately.
@@ -138,6 +139,11 @@ impl Accounts {
     /// Of whoever calls from there.
     pub fn of_address(&self, address: IpAddr) -> Arc<Account> {
         self.of(Holder::Address(source(address)))
+    }
+
+    /// Of the caller of that name, wherever it calls from.
+    pub fn of_caller(&self, name: &Arc<str>) -> Arc<Account> {
+        self.of(Holder::Caller(Arc::clone(name)))
     }
 
     fn of(&self, holder: Holder) -> Arc<Account> {

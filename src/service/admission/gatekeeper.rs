@@ -135,6 +135,11 @@ impl Gatekeeper {
         self.metrics.shed(Shed::Late, 1);
     }
 
+    /// Has the connection of a call that was refused for another reason read more slowly, once there are many.
+    pub fn slow_down(&self, account: &Account, conduct: &Conduct, now: Instant) {
+        conduct.slow_down(account.refused(now).min(LONGEST_PAUSE));
+    }
+
     fn turn_away(&self, refusal: &Refusal, account: &Account, conduct: &Conduct, now: Instant) {
         let pause = account.refused(now);
         let (cause, longest) = if matches!(refusal, Refusal::CallerRate(_)) {

@@ -7,10 +7,11 @@ use uuid::{Uuid, fmt::Hyphenated};
 
 use super::FacilitationRpc;
 use crate::{
+    access::Caller,
     audit::{log::Appended, rates::Observation},
     domain::{decision::Lane, identifier::DeclarationNumber},
     facilitation::Moment,
-    service::{ANONYMOUS, given::Given, status::Refusal},
+    service::{given::Given, status::Refusal},
     shipments::NewDecision,
     wire::{encode, pb, record, validate::ValidRequest},
 };
@@ -34,7 +35,7 @@ pub(super) struct Decided {
 /// A decision that is in the log and may be given.
 #[derive(Debug)]
 pub(super) struct Answered {
-    /// Encoded.
+    /// Encoded, as its caller may see it.
     pub(super) decision: Bytes,
     /// For the call that asked for it alone.
     pub(super) given: Given,
@@ -84,13 +85,14 @@ impl FacilitationRpc {
         Ok(Answered { decision, given })
     }
 
-    /// Decides a request, of which these are the bytes.
+    /// Decides a request of the caller's, of which these are the bytes.
     pub(super) fn decide(
         &self,
         bytes: &Bytes,
         request: &pb::DecideRequest,
         valid: &ValidRequest,
         moment: &Moment,
+        caller: &Caller,
     ) -> Result<Decided, Refusal> {
         let ValidRequest {
             declaration,
@@ -103,22 +105,23 @@ impl FacilitationRpc {
                 let mut decision = Vec::with_capacity(USUAL_BYTES);
                 let id = decision_id(moment);
                 let mut text = [0; Hyphenated::LENGTH];
-                encode::decision(
-                    &mut decision,
-                    id.hyphenated().encode_lower(&mut text),
-                    request,
-                    &outcome,
-                );
+                let text = id.hyphenated().encode_lower(&mut text);
+                encode::decision(&mut decision, text, request, &outcome);
                 let appended = self.lane.append(|buffer| {
                     let record = record::DecisionRecord {
                         recorded_at: moment.timestamp,
                         request: bytes,
                         decision: &decision,
                         outcome: &outcome,
-                        caller: ANONYMOUS,
+                        caller: &caller.name,
                     };
                     record::decision(buffer, &record);
                 });
+                // The log keeps everything; few orders have a reason that not everybody may read.
+                if !caller.sees_confidential() && outcome.decision.is_confidential() {
+                    decision.clear();
+                    encode::public_decision(&mut decision, text, request, &outcome);
+                }
                 Decided {
                     decision: decision.into(),
                     id,

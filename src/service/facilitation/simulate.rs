@@ -2,6 +2,7 @@
 
 use super::FacilitationRpc;
 use crate::{
+    access::Caller,
     domain::identifier::EnterpriseId,
     facilitation::{Moment, Simulation},
     service::{deadline::Deadline, status::Refusal},
@@ -12,11 +13,12 @@ use crate::{
 };
 
 impl FacilitationRpc {
-    /// The answer to a what-if question.
+    /// The answer to a what-if question, as the caller may see it.
     pub async fn answer_simulation(
         &self,
         request: pb::SimulateRequest,
         deadline: Option<Deadline>,
+        caller: &Caller,
     ) -> Result<pb::SimulateResponse, Refusal> {
         self.ready()?;
         let mut moment = Moment::now();
@@ -73,8 +75,14 @@ impl FacilitationRpc {
                 .simulate(&declaration, times, &simulation, clock, &moment, |outcome| {
                     convert::decision(String::new(), inner, &outcome)
                 });
+        let mut decision = decision?;
+        if !caller.sees_confidential() {
+            for reason in &mut decision.reasons {
+                reason.confidential_text.clear();
+            }
+        }
         Ok(pb::SimulateResponse {
-            decision: Some(decision?),
+            decision: Some(decision),
         })
     }
 }

@@ -68,17 +68,17 @@ pub struct Console {
 }
 
 impl Console {
-    /// Answers a GET, if the path is one of the console's.
-    pub(super) async fn answer(
-        &self,
-        path: &str,
-        query: Option<&str>,
-        headers: &HeaderMap,
-    ) -> Option<Answer> {
+    /// Whether a path is one of the console's.
+    pub(super) fn has(path: &str) -> bool {
+        matches!(path, "/" | "/favicon.ico") || path.starts_with(PATH)
+    }
+
+    /// Answers a GET of one of its paths.
+    pub(super) async fn answer(&self, path: &str, query: Option<&str>, headers: &HeaderMap) -> Answer {
         let part = match path {
             "/" => "index.html",
             "/favicon.ico" => "icon.svg",
-            _ => path.strip_prefix(PATH)?,
+            _ => path.strip_prefix(PATH).unwrap_or_default(),
         };
         let mut answer = match part {
             "figures" => self.figures(query).await,
@@ -88,7 +88,7 @@ impl Console {
         for (name, value) in GUARDS {
             answer.headers_mut().insert(name, HeaderValue::from_static(value));
         }
-        Some(answer)
+        answer
     }
 
     async fn figures(&self, query: Option<&str>) -> Answer {

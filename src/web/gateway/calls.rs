@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::{body::Body, route::Rpc};
 use crate::{
+    access::Caller,
     service::{
         deadline::{Deadline, within},
         facilitation::FacilitationRpc,
@@ -26,11 +27,18 @@ use crate::{
 /// A call with its body.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) rpc: Rpc,
+    pub(super) asked: Asked,
     pub(super) body: Body,
-    pub(super) deadline: Option<Deadline>,
     /// Takes the answer; a client that is gone has dropped the other end.
     pub(super) answer: oneshot::Sender<Answer>,
+}
+
+/// What a call asks, of whom, and until when.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) rpc: Rpc,
+    pub(super) deadline: Option<Deadline>,
+    pub(super) caller: Arc<Caller>,
     /// Counts the call until it is answered, whether or not its client still waits.
     pub(super) permit: OwnedSemaphorePermit,
 }
@@ -95,25 +103,25 @@ impl Worker {
 
 impl Call {
     async fn run(self, facilitation: Arc<FacilitationRpc>) {
-        let Self {
+        let Self { asked, body, answer } = self;
+        let Asked {
             rpc,
-            body,
             deadline,
-            answer,
+            caller,
             permit,
-        } = self;
+        } = asked;
         let given = match rpc {
             Rpc::Decide => {
-                let decision = within(deadline, decide(&facilitation, &body, deadline)).await;
+                let decision = within(deadline, decide(&facilitation, &body, deadline, &caller)).await;
                 answered("DecideResponse", decision)
             }
             Rpc::BatchDecide => {
-                let results = within(deadline, batch_decide(&facilitation, &body, deadline)).await;
+                let results = within(deadline, batch_decide(&facilitation, &body, deadline, &caller)).await;
                 answered("BatchDecideResponse", results)
             }
             Rpc::Simulate => {
                 // Boxed, because what-if takes more room than a decision.
-                let decision = Box::pin(simulate(&facilitation, &body, deadline));
+                let decision = Box::pin(simulate(&facilitation, &body, deadline, &caller));
                 answered("SimulateResponse", within(deadline, decision).await)
             }
         };
@@ -127,10 +135,11 @@ async fn decide(
     facilitation: &FacilitationRpc,
     body: &Body,
     deadline: Option<Deadline>,
+    caller: &Caller,
 ) -> Result<raw::DecideResponse, Refusal> {
     facilitation.ready()?;
     let request = json::read("DecideRequest", &body.bytes).map_err(unread)?;
-    let decision = facilitation.decision(request, deadline).await?;
+    let decision = facilitation.decision(request, deadline, caller).await?;
     Ok(raw::DecideResponse { decision })
 }
 
@@ -138,21 +147,23 @@ async fn batch_decide(
     facilitation: &FacilitationRpc,
     body: &Body,
     deadline: Option<Deadline>,
+    caller: &Caller,
 ) -> Result<raw::BatchDecideResponse, Refusal> {
     facilitation.ready()?;
     let items = json::read_batch(&body.bytes).map_err(unread)?;
-    facilitation.answer_batch(items, deadline).await
+    facilitation.answer_batch(items, deadline, caller).await
 }
 
 async fn simulate(
     facilitation: &FacilitationRpc,
     body: &Body,
     deadline: Option<Deadline>,
+    caller: &Caller,
 ) -> Result<pb::SimulateResponse, Refusal> {
     facilitation.ready()?;
     let request = json::read("SimulateRequest", &body.bytes).map_err(unread)?;
     let request = pb::SimulateRequest::decode(request).map_err(|error| unread(error.into()))?;
-    facilitation.answer_simulation(request, deadline).await
+    facilitation.answer_simulation(request, deadline, caller).await
 }
 
 fn unread(error: JsonError) -> Refusal {

@@ -54,6 +54,18 @@ impl<'p> Route<'p> {
         }
     }
 
+    /// The path of the RPC that answers it, by which it is somebody's.
+    pub(super) const fn method(&self) -> &'static str {
+        match self {
+            Self::Call(Rpc::Decide) => "/greenlane.v1.FacilitationService/Decide",
+            Self::Call(Rpc::BatchDecide) => "/greenlane.v1.FacilitationService/BatchDecide",
+            Self::Call(Rpc::Simulate) => "/greenlane.v1.FacilitationService/Simulate",
+            Self::Priority(_) => "/greenlane.v1.PriorityService/GetPriority",
+            Self::Enterprise(_) => "/greenlane.v1.RegistryService/GetEnterprise",
+            Self::Status => "/greenlane.v1.RegistryService/GetRegistryStatus",
+        }
+    }
+
     /// The methods that it is asked by.
     pub(super) const fn methods(&self) -> &'static [Method] {
         match self {

@@ -74,10 +74,14 @@ fn last_of_two_equal_flags_stands() {
 fn every_key_can_be_set_and_moves_its_own_row_only() {
     // The store's address follows the data directory unless it is set.
     let base = [("upstream.url", "nats://broker")];
-    let before = load_text("", &[], &base).unwrap().rows();
+    // What some keys need beside them.
+    let file = "[auth]\ncallers_file = \"callers.toml\"\nissuer = \"i\"\naudience = \"a\"\n";
+    let before = load_text(file, &[], &base).unwrap().rows();
 
     for (row, entry) in Settings::default().entries().iter().enumerate() {
         let value = match entry.form {
+            _ if entry.key == "auth.jwks_url" => "https://elsewhere",
+            _ if entry.key == "auth.clock_skew" => "4m",
             Form::Address => "127.0.0.1:9",
             Form::Duration => "5h",
             Form::Number { .. } => "77",
@@ -88,8 +92,8 @@ fn every_key_can_be_set_and_moves_its_own_row_only() {
             Form::StoreUrl => "postgres://db",
             Form::Secret => SECRET,
         };
-        let through_flag = load_text("", &[], &[base[0], (entry.key, value)]).unwrap();
-        let through_variable = load_text("", &[(&variable(entry.key), value)], &[]).unwrap();
+        let through_flag = load_text(file, &[], &[base[0], (entry.key, value)]).unwrap();
+        let through_variable = load_text(file, &[(&variable(entry.key), value)], &[]).unwrap();
         assert_eq!(through_variable.rows()[row].1, through_flag.rows()[row].1);
 
         let after = through_flag.rows();

@@ -1,0 +1,127 @@
+//! Fetches a key set: one request on a connection of its own, bounded in time and size. Redirects are not followed, because they
+//! would let one host put another in its place.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+use super::KeyAddress;
+use crate::access::MAX_KEY_SET_BYTES;
+
+/// How long a fetch may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Fetches from one address.
+#[derive(Clone)]
+pub(super) struct Fetcher {
+    address: KeyAddress,
+    tls: TlsConnector,
+}
+
+impl Fetcher {
+    /// Trusts those certificates, or, without a file, the system's.
+    pub(super) fn new(address: KeyAddress, ca_file: &Path) -> anyhow::Result<Self> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots(ca_file)?)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self {
+            address,
+            tls: TlsConnector::from(Arc::new(config)),
+        })
+    }
+
+    /// The key set as it is written, or why there is none.
+    pub(super) async fn fetch(self) -> Result<Vec<u8>, String> {
+        match timeout(TIMEOUT, self.asked()).await {
+            Ok(answered) => answered,
+            Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
+        }
+    }
+
+    async fn asked(&self) -> Result<Vec<u8>, String> {
+        let KeyAddress {
+            is_https, host, port, ..
+        } = &self.address;
+        let connected = TcpStream::connect((host.as_str(), *port)).await;
+        let socket = connected.map_err(|error| error.to_string())?;
+        if !is_https {
+            return self.ask_over(socket).await;
+        }
+        let name = ServerName::try_from(host.clone()).map_err(|error| error.to_string())?;
+        let encrypted = self.tls.connect(name, socket).await;
+        self.ask_over(encrypted.map_err(|error| error.to_string())?).await
+    }
+
+    async fn ask_over(
+        &self,
+        socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<Vec<u8>, String> {
+        let request = Request::get(&self.address.path)
+            .header(header::HOST, &self.address.authority)
+            .header(header::ACCEPT, "application/jwk-set+json, application/json")
+            .header(
+                header::USER_AGENT,
+                concat!("greenlane/", env!("CARGO_PKG_VERSION")),
+            )
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| error.to_string())?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(socket))
+            .await
+            .map_err(|error| error.to_string())?;
+        let answered = async {
+            let response = sender
+                .send_request(request)
+                .await
+                .map_err(|error| error.to_string())?;
+            if response.status() != StatusCode::OK {
+                return Err(format!("it answers {}", response.status()));
+            }
+            let body = Limited::new(response.into_body(), MAX_KEY_SET_BYTES)
+                .collect()
+                .await;
+            Ok(body.map_err(|error| error.to_string())?.to_bytes().to_vec())
+        };
+        // Both, until the answer is there; the connection is given up then.
+        tokio::pin!(answered);
+        tokio::select! {
+            biased;
+            answer = &mut answered => answer,
+            ended = connection => {
+                // What it read before it ended is still to be had.
+                let answer = answered.await;
+                answer.map_err(|error| ended.err().map_or(error, |ended| ended.to_string()))
+            }
+        }
+    }
+}
+
+fn roots(ca_file: &Path) -> anyhow::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    if ca_file.as_os_str().is_empty() {
+        // A system's store may hold certificates that cannot be read; the others count.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return Ok(roots);
+    }
+    for certificate in CertificateDer::pem_file_iter(ca_file)? {
+        roots.add(certificate?)?;
+    }
+    anyhow::ensure!(!roots.is_empty(), "{} holds no certificate", ca_file.display());
+    Ok(roots)
+}
