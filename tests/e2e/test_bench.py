@@ -107,7 +107,7 @@ def test_the_curve_is_of_what_the_server_can_do_and_is_drawn(server, tmp_path):
 
 
 def test_a_server_elsewhere_is_loaded_only_when_that_is_meant(server):
-    there = ["--set", "server.grpc_addr=192.0.2.1:50051", "--set", "server.allow_anonymous_remote=true"]
+    there = ["--server", "http://192.0.2.1:50051"]
     done = server.command("bench", *there, "--duration", "1s")
     assert done.returncode == 1 and "--remote" in done.stderr, done.stderr
 
