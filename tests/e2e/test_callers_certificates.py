@@ -202,5 +202,6 @@ def test_a_token_stands_above_a_certificate_that_is_still_needed_for_the_handsha
         assert told(terminal, "GetRegistryStatus", operator) is None, "the token's caller may"
         assert told(terminal, "GetPriority", operator) == grpc.StatusCode.PERMISSION_DENIED, "and the certificate's is not asked"
         assert told(terminal, "GetPriority", issuer.token("operator", "es256", expires_in=-60)) == grpc.StatusCode.UNAUTHENTICATED
-        assert told(terminal, "GetPriority", None) == grpc.StatusCode.INVALID_ARGUMENT
+        # Without a token the certificate is asked; what comes then, of an empty register, is not of who calls.
+        assert told(terminal, "GetPriority", None) not in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
         assert told(None, "GetRegistryStatus", operator, wait=False) == grpc.StatusCode.UNAVAILABLE, "no handshake without one"

@@ -197,7 +197,8 @@ def test_every_query_of_the_dashboard_gives_data(at_work):
     rates = {sample["metric"]["method"]: float(sample["value"][1]) for sample in prometheus.query(queries()["Calls a second: A"])}
     assert rates["Decide"] > 5 and rates["unknown"] == 0
     assert {sample["metric"]["cause"] for sample in prometheus.query(queries()["Turned away: A"])} == {
-        "max_connections", "http_calls", "max_watches", "slow_watch"}
+        "max_connections", "max_connections_per_address", "new_connections", "preface", "stream_resets", "control_frames", "protocol",
+        "stalled", "unfinished_bytes", "overload", "caller_rate", "caller_calls", "late", "http_calls", "max_watches", "slow_watch"}
     policy, = prometheus.query(queries()["Policy in force: A"])
     assert policy["metric"]["id"] == "CN-GACC-282" and policy["value"][1] == "2"
     assert prometheus.query(queries()["Next policy takes effect in: A"])[0]["value"][1] == "+Inf"

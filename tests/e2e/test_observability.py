@@ -238,7 +238,8 @@ def test_a_call_is_a_span_below_its_callers_with_the_decision(server, collector)
     lane = pb.Lane.Name(decision.lane).removeprefix("LANE_")
     assert attributes(span.attributes) == {
         "rpc.system": "grpc", "rpc.service": "greenlane.v1.FacilitationService", "rpc.method": "Decide",
-        "rpc.grpc.status_code": 0, "greenlane.decision_id": decision.decision_id, "greenlane.lane": lane}
+        "rpc.grpc.status_code": 0, "greenlane.decision_id": decision.decision_id, "greenlane.lane": lane,
+        "greenlane.caller": "anonymous"}
     assert process["service.name"] == "clearance-test" and process["deployment.environment"] == "e2e"
     assert 0 < span.end_time_unix_nano - span.start_time_unix_nano < SOON * 1e9
 
@@ -294,7 +295,8 @@ def test_a_sampled_request_is_one_line_with_its_decision(server):
     line, = eventually(lambda: [line for line in log_lines(server) if line.get("decision") == decision.decision_id], SOON, "its line")
     assert (line["level"], line["message"], line["code"]) == ("INFO", "call", "OK")
     assert (line["service"], line["method"]) == ("greenlane.v1.FacilitationService", "Decide") and 0 < line["seconds"] < SOON
-    assert line.keys() == {"timestamp", "level", "target", "message", "service", "method", "code", "seconds", "decision"}
+    assert line.keys() == {"timestamp", "level", "target", "message", "service", "method", "code", "seconds", "decision",
+                           "caller"}
 
 
 def test_neither_log_nor_spans_nor_metrics_hold_what_was_asked_or_why(server, collector):

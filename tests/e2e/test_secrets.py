@@ -191,10 +191,10 @@ def test_a_password_of_nats_is_replaced_while_a_replica_runs(tmp_path):
 
 def dumps_core(process: subprocess.Popen) -> bool:
     """Ends a process by a signal that dumps core; whether it did."""
-    process.send_signal(signal.SIGQUIT)
+    process.send_signal(signal.SIGABRT)
     _, status = os.waitpid(process.pid, 0)
     process.returncode = -os.WTERMSIG(status)
-    assert os.WTERMSIG(status) == signal.SIGQUIT
+    assert os.WTERMSIG(status) == signal.SIGABRT
     return os.WCOREDUMP(status)
 
 
