@@ -386,7 +386,7 @@ def test_names_that_objects_ask_one_another_by_are_there():
         assert service["spec"]["clusterIP"] == "None" and service["spec"]["publishNotReadyAddresses"] is True
         assert {name: port["targetPort"] for name, port in ports.items()} == {name: name for name in listening}
         server = tomllib.loads(configuration(objects))["server"]
-        scheme = {"scheme": "HTTPS"} if name == "tls" else {}
+        scheme = {"scheme": "HTTPS"} if values(name).get("tls") else {}
         assert ports["grpc"]["appProtocol"] == ("https" if scheme else "kubernetes.io/h2c")
         assert server["grpc_addr"].endswith(f":{listening['grpc']}")
         assert server["http_addr"].endswith(f":{listening['http']}")
