@@ -17,6 +17,7 @@ mod report;
 mod sample;
 
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -24,13 +25,14 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use http::Uri;
 
 use self::{
     declarations::Declarations,
     load::{Arrivals, Plan, Shape},
     report::Run,
 };
-use super::{Context, output};
+use super::{Context, client, output};
 use crate::app::settings::Span;
 
 /// Load a running server at a constant rate and measure its answers
@@ -102,9 +104,9 @@ pub(super) struct Bench {
 impl Bench {
     /// Runs the command; a call that was not answered gives exit code 1.
     pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        let address = context.settings().server.grpc_addr;
+        let (address, _) = client::address(context.settings())?;
         ensure!(
-            self.remote || address.ip().is_loopback(),
+            self.remote || is_here(&address),
             "{address} is not on this machine, and what is asked there counts as decisions: add --remote if that is meant"
         );
         ensure!(self.rate.is_finite() && self.rate > 0.0, "--rate must be above 0");
@@ -154,6 +156,19 @@ impl Bench {
     }
 }
 
+/// Whether an address is on this machine.
+fn is_here(address: &str) -> bool {
+    let Ok(address) = address.parse::<Uri>() else {
+        return false;
+    };
+    let host = address.host().unwrap_or_default();
+    let ip = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
 /// Calls at once on a connection while it is measured what the server can do.
 const ON_ANSWER: usize = 16;
 /// How long that is measured at most.
@@ -178,4 +193,31 @@ fn measured(
 
 fn written(file: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(file, text).with_context(|| file.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_here_only_where_it_is_loopback() {
+        for here in [
+            "http://127.0.0.1:1",
+            "https://localhost:50051",
+            "http://[::1]:1",
+            "https://127.8.8.8:1",
+        ] {
+            assert!(is_here(here), "{here}");
+        }
+        for elsewhere in [
+            "http://192.0.2.1:1",
+            "https://localhost.example:1",
+            "http://[::]:1",
+            "http://0.0.0.0:1",
+            "",
+            "%",
+        ] {
+            assert!(!is_here(elsewhere), "{elsewhere}");
+        }
+    }
 }

@@ -81,7 +81,7 @@ pub(super) async fn connect(context: &Context) -> anyhow::Result<Authorized> {
 }
 
 /// The server's address with its scheme, and the setting that it comes from.
-fn address(settings: &Settings) -> anyhow::Result<(String, &'static str)> {
+pub(super) fn address(settings: &Settings) -> anyhow::Result<(String, &'static str)> {
     let given = &settings.client.address;
     if given.is_empty() {
         let scheme = if settings.tls.is_set() { "https" } else { "http" };

@@ -35,9 +35,9 @@ pub(super) struct Draw {
 enum DrawCommand {
     /// Show the commitments, what each is worth, and the keys revealed
     Commitments {
-        /// Ask the running server at `server.grpc_addr` rather than the store at `upstream.url`
+        /// Ask the running server rather than the store at `upstream.url`
         #[arg(long)]
-        server: bool,
+        from_server: bool,
     },
     /// Reveal the key of a month whose time has come, in the store at `upstream.url`
     Reveal {
@@ -52,8 +52,8 @@ impl Draw {
     /// Runs the command.
     pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         match self.command {
-            DrawCommand::Commitments { server } => {
-                commitments(context, server)?;
+            DrawCommand::Commitments { from_server } => {
+                commitments(context, from_server)?;
                 Ok(ExitCode::SUCCESS)
             }
             DrawCommand::Reveal { epoch } => reveal(context, epoch),
@@ -62,9 +62,9 @@ impl Draw {
     }
 }
 
-fn commitments(context: &Context, server: bool) -> anyhow::Result<()> {
+fn commitments(context: &Context, from_server: bool) -> anyhow::Result<()> {
     let commitments = client::block_on(async {
-        if server {
+        if from_server {
             let mut audit = AuditServiceClient::new(client::connect(context).await?);
             let listed = audit
                 .list_draw_commitments(pb::ListDrawCommitmentsRequest {})

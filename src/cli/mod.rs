@@ -137,3 +137,32 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Status => status::run(&context),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn no_command_has_a_flag_that_hides_one_of_all_commands() {
+        fn flags(command: &clap::Command, path: &str, all: &[String], hidden: &mut Vec<String>) {
+            for below in command.get_subcommands() {
+                let path = format!("{path} {}", below.get_name());
+                let own = below.get_arguments().map(|flag| flag.get_id().to_string());
+                hidden.extend(
+                    own.filter(|id| all.contains(id))
+                        .map(|id| format!("{path}: {id}")),
+                );
+                flags(below, &path, all, hidden);
+            }
+        }
+        let command = Cli::command();
+        let global = command.get_arguments().filter(|flag| flag.is_global_set());
+        let global: Vec<_> = global.map(|flag| flag.get_id().to_string()).collect();
+        assert!(global.contains(&"server".to_owned()), "{global:?}");
+        let mut hidden = Vec::new();
+        flags(&command, "greenlane", &global, &mut hidden);
+        assert_eq!(hidden, Vec::<String>::new());
+    }
+}

@@ -156,7 +156,9 @@ class TlsServer(Server):
         pair = self.pair if pair == "own" else pair
         credentials = grpc.ssl_channel_credentials(
             (authority or self.authority).pem, *((pair.key, pair.certificate) if pair else ()))
-        options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
+        # The shortest pause between two tries is the longest that one may take, handshake and all, which is too short here.
+        options = [each for each in CHANNEL_OPTIONS if each[0] != "grpc.min_reconnect_backoff_ms"]
+        options.append(("grpc.use_local_subchannel_pool", 1))
         return grpc.secure_channel(self.grpc_addr, credentials, options=options)
 
     def get(self, path: str) -> str:

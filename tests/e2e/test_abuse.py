@@ -255,7 +255,7 @@ def test_a_message_too_long_is_refused_before_it_is_sent(server):
     with pytest.raises(grpc.RpcError) as refused:
         server.facilitation.Decide(pb.DecideRequest(declaration_number="9" * (1 << 20)), timeout=SOON)
     assert refused.value.code() == grpc.StatusCode.OUT_OF_RANGE
-    many = b"\x0a\x00" * (7 << 20)
+    many = b"\x0a\x00" * (1 << 19)
     batch = server.channel.unary_unary("/greenlane.v1.FacilitationService/BatchDecide")
     with honest(server), pytest.raises(grpc.RpcError) as refused:
         batch(many, timeout=SOON)

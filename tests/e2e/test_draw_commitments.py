@@ -60,7 +60,7 @@ def commitments(server: Server, *arguments: str) -> dict[str, dict]:
 
 def test_the_same_commitments_are_told_by_the_server_and_from_the_store(tmp_path):
     with following(tmp_path) as server:
-        from_store, from_server = commitments(server), commitments(server, "--server")
+        from_store, from_server = commitments(server), commitments(server, "--from-server")
         assert from_store == from_server
         secret = server.secret().hex()
         for epoch in (month(), next_month()):
@@ -96,7 +96,7 @@ def test_over_nats_the_second_of_two_replicas_with_different_secrets_refuses_to_
         assert f"does not draw in {month()}" in refused.value.details()
         assert "REFUSING TO DRAW" in second.log.read_text()
         assert second.metric("greenlane_draw_commitments", state="disputed") >= 2
-        assert commitments(first) == commitments(third, "--server")
+        assert commitments(first) == commitments(third, "--from-server")
 
 
 def test_a_database_that_is_down_at_start_is_tried_again_and_gets_its_commitments(tmp_path):
