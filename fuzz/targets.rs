@@ -1,5 +1,6 @@
 //! What is fuzzed.
 
+mod access;
 mod changes;
 mod decide;
 mod files;
@@ -46,4 +47,9 @@ pub(crate) const TARGETS: &[Target] = &[
     target("replay", replay::run, replay::seeds),
     target("shipments", shipments::run, shipments::seeds),
     target("tokens", tokens::run, tokens::seeds),
+    target("bearer", access::bearer, access::bearer_seeds),
+    target("keys", access::keys, access::keys_seeds),
+    target("callers", access::callers, access::callers_seeds),
+    // Made by openssl: this program issues none.
+    target("certificate", access::certificate, Vec::new),
 ];
