@@ -11,6 +11,17 @@ pub struct Caller {
     pub name: Arc<str>,
     /// What it is to the service.
     pub roles: Roles,
+    /// What it may take, where that is not what everybody may.
+    pub quota: Quota,
+}
+
+/// What a caller may take. `None`: what everybody may; 0: any.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Decisions a second.
+    pub rate: Option<u32>,
+    /// Calls open at once.
+    pub calls: Option<u32>,
 }
 
 impl Caller {
@@ -20,6 +31,7 @@ impl Caller {
             Arc::new(Caller {
                 name: Arc::from("anonymous"),
                 roles: Roles::ALL,
+                quota: Quota::default(),
             })
         });
         &ANONYMOUS

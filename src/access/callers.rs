@@ -10,6 +10,8 @@
 //! name = "single-window"
 //! subject = "single-window@customs.example"
 //! roles = ["clearance"]
+//! max_rate = 2000
+//! max_calls = 500
 //! ```
 
 use std::{
@@ -23,7 +25,7 @@ use thiserror::Error;
 use toml::Spanned;
 
 use super::{
-    Caller, Cause, PeerCertificate, Role, Roles,
+    Caller, Cause, PeerCertificate, Quota, Role, Roles,
     identity::{self, Identity},
 };
 
@@ -71,6 +73,8 @@ struct Entry {
     subject: Option<Spanned<String>>,
     issuer: Option<Spanned<String>>,
     roles: Spanned<Vec<Spanned<String>>>,
+    max_rate: Option<u32>,
+    max_calls: Option<u32>,
 }
 
 /// What is wrong, and where in the text.
@@ -142,12 +146,18 @@ impl Reading {
             subject,
             issuer,
             roles,
+            max_rate,
+            max_calls,
         } = entry;
         let span = name.span();
         let name = self.name(name)?;
         let caller = Arc::new(Caller {
             name: Arc::clone(&name),
             roles: read_roles(roles)?,
+            quota: Quota {
+                rate: max_rate,
+                calls: max_calls,
+            },
         });
         if identity.is_none() && subject.is_none() {
             let problem = format!("{name} needs an identity or a subject to be known by");

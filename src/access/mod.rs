@@ -17,7 +17,7 @@ pub mod permission;
 mod role;
 pub mod token;
 
-pub use caller::Caller;
+pub use caller::{Caller, Quota};
 pub use callers::{Callers, CallersError};
 pub use cause::Cause;
 pub use identity::{BadIdentity, Identity};

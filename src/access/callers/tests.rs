@@ -197,3 +197,13 @@ fn callers_that_overlap_are_refused() {
     let twice = "[[caller]]\nname = \"a\"\nsubject = \"a\"\nroles = [\"officer\"]\n[[caller]]\nname = \"a\"\nsubject = \"b\"\nroles = [\"officer\"]\n";
     assert_eq!(refused(twice), (6, "another caller is called a".to_owned()));
 }
+
+#[test]
+fn a_caller_may_have_a_quota_of_its_own() {
+    let text = "[[caller]]\nname = 'a'\nsubject = 'a'\nroles = ['clearance']\nmax_rate = 5\n";
+    let callers = Callers::read(text).unwrap();
+    let quota = callers.of_token("issuer", "a").unwrap().quota;
+    assert_eq!((quota.rate, quota.calls), (Some(5), None));
+    let refused = Callers::read(&text.replace('5', "-5")).unwrap_err();
+    assert_eq!(refused.line, 5);
+}

@@ -13,7 +13,10 @@ use std::{
 use foldhash::HashMap;
 
 use super::bucket::{Bucket, nanos};
-use crate::{access::Caller, service::status::Refusal};
+use crate::{
+    access::{self, Caller},
+    service::status::Refusal,
+};
 
 /// Refusals a second that a caller is given at once; of more, each has its connection read later.
 const REFUSALS: u32 = 1_000;
@@ -22,7 +25,7 @@ const REFUSALS_AT_ONCE: Duration = Duration::from_millis(100);
 /// Accounts that are kept without a look at which of them nobody needs.
 const MANY: usize = 1024;
 
-/// What a caller may take.
+/// What everybody may take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Quota {
     /// Decisions a second, a second's worth at once; 0: any.
@@ -31,13 +34,22 @@ pub struct Quota {
     pub calls: u32,
 }
 
+impl Quota {
+    /// With what is said of one caller.
+    fn but(self, of: access::Quota) -> Self {
+        Self {
+            rate: of.rate.unwrap_or(self.rate),
+            calls: of.calls.unwrap_or(self.calls),
+        }
+    }
+}
+
 /// One caller's, or one address's.
 #[derive(Debug)]
 pub struct Account {
     decisions: Bucket,
     refusals: Bucket,
-    /// Most calls at once; 0: any.
-    calls: u32,
+    quota: Quota,
     open: AtomicU32,
 }
 
@@ -59,7 +71,7 @@ impl Account {
         Self {
             decisions: Bucket::new(quota.rate, Duration::from_secs(1)),
             refusals: Bucket::new(REFUSALS, REFUSALS_AT_ONCE),
-            calls: quota.calls,
+            quota,
             open: AtomicU32::new(0),
         }
     }
@@ -68,10 +80,10 @@ impl Account {
     pub(super) fn begin(self: &Arc<Self>, now: Instant) -> Result<Charged, Refusal> {
         // Where there is no quota, nothing is touched that other threads touch.
         let mut charged = Charged(None);
-        if self.calls > 0 {
+        if self.quota.calls > 0 {
             let before = self.open.fetch_add(1, Ordering::Relaxed);
             charged = Charged(Some(Arc::clone(self)));
-            if before >= self.calls {
+            if before >= self.quota.calls {
                 return Err(Refusal::CallerCalls);
             }
         }
@@ -140,15 +152,18 @@ impl Accounts {
 
     /// Of whoever calls from there.
     pub fn of_address(&self, address: IpAddr) -> Arc<Account> {
-        self.of(Holder::Address(source(address)))
+        self.of(Holder::Address(source(address)), self.quota)
     }
 
-    /// Of that caller, wherever it calls from.
+    /// Of that caller, wherever it calls from; a new one where it may take something else now.
     pub fn of_caller(&self, caller: &Caller) -> Arc<Account> {
-        self.of(Holder::Caller(Arc::clone(&caller.name)))
+        self.of(
+            Holder::Caller(Arc::clone(&caller.name)),
+            self.quota.but(caller.quota),
+        )
     }
 
-    fn of(&self, holder: Holder) -> Arc<Account> {
+    fn of(&self, holder: Holder, quota: Quota) -> Arc<Account> {
         // Whoever panicked has at worst left an account out.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.accounts.len() >= known.look_at {
@@ -159,7 +174,11 @@ impl Accounts {
             known.look_at = (known.accounts.len() * 2).max(MANY);
         }
         let account = known.accounts.entry(holder);
-        Arc::clone(account.or_insert_with(|| Arc::new(Account::new(self.quota))))
+        let account = account.or_insert_with(|| Arc::new(Account::new(quota)));
+        if account.quota != quota {
+            *account = Arc::new(Account::new(quota));
+        }
+        Arc::clone(account)
     }
 }
 
@@ -245,6 +264,28 @@ mod tests {
         assert!(accounts.of_address(address("192.0.2.2")).begin(now).is_ok());
         drop(first);
         assert!(same.begin(now).is_ok(), "what was refused does not count");
+    }
+
+    #[test]
+    fn what_is_said_of_a_caller_stands_above_what_everybody_may() {
+        let accounts = Accounts::new(Quota { rate: 0, calls: 1 });
+        let caller = |rate, calls| Caller {
+            name: Arc::from("window"),
+            roles: access::Roles::NONE,
+            quota: access::Quota { rate, calls },
+        };
+        let begun = |account: &Arc<Account>| {
+            let begun: Vec<_> = (0..10)
+                .map_while(|_| account.begin(Instant::now()).ok())
+                .collect();
+            begun.len()
+        };
+        let first = accounts.of_caller(&caller(None, None));
+        assert!(Arc::ptr_eq(&first, &accounts.of_caller(&caller(None, None))));
+        assert_eq!(begun(&first), 1);
+        assert_eq!(begun(&accounts.of_caller(&caller(None, Some(3)))), 3);
+        assert_eq!(begun(&accounts.of_caller(&caller(Some(2), Some(0)))), 2);
+        assert_eq!(begun(&accounts.of_address(address("192.0.2.1"))), 1);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    access::{Callers, KeySet, PeerCertificate, Role, TokenRules},
+    access::{Callers, KeySet, PeerCertificate, Quota, Role, TokenRules},
     metrics::AUTH_FAILURES,
 };
 
@@ -221,6 +221,7 @@ fn roles_are_wanted_by_method_and_refusals_say_which() {
     let caller = Caller {
         name: "window".into(),
         roles: Roles::of(&[Role::Clearance]),
+        quota: Quota::default(),
     };
     let may = |path: &str| authentication.permitted_method(&caller, path);
     assert_eq!(may("/greenlane.v1.FacilitationService/Decide"), Ok(()));
