@@ -77,11 +77,6 @@ impl Authentication {
         })
     }
 
-    /// Whether callers are asked who they are.
-    pub const fn is_on(&self) -> bool {
-        self.guard.is_some()
-    }
-
     /// From now on those are trusted, and nobody else.
     pub fn replace(&self, trusted: Trusted) {
         if let Some(guard) = &self.guard {

@@ -52,6 +52,13 @@ pub(super) struct Unsaved {
     pub(super) overflowed: bool,
 }
 
+impl Unsaved {
+    /// Whether the store has everything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.shipments.is_empty() && !self.overflowed
+    }
+}
+
 /// How much there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {

@@ -59,7 +59,8 @@ class Callers:
             thread.join(10)
 
     def _run(self):
-        while not self._stopped.is_set():
+        # A steady load, and not all that two processors can do: what is decided is to be in the store at each stop.
+        while not self._stopped.wait(0.01):
             with self._lock:
                 self.number += 1
                 request = declare(random.choice(ENTERPRISES), number=self.number)

@@ -6,7 +6,7 @@ use foldhash::HashSet;
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tracing::{info, warn};
 
@@ -35,7 +35,7 @@ const HANDED_OVER_WITHIN: Duration = Duration::from_secs(10);
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// How long what is on its way to the store may take at stop.
 const LAST_STEP: Duration = Duration::from_secs(1);
-/// Bound on the last batch at stop.
+/// How long the store may take for a batch at stop; as long as it takes them, `drain.flush` is the bound.
 const LAST_BATCH: Duration = Duration::from_secs(2);
 /// Between two deletions of old shipments.
 const TRIM_EVERY: Duration = Duration::from_hours(1);
@@ -118,28 +118,32 @@ impl Saver {
             }
         }
         self.shipments.take_in();
-        let last = async {
-            let mut is_failing = false;
-            // What changes or fails meanwhile is sent again, as long as there is time.
-            while !self.shipments.unsaved().shipments.is_empty() {
-                if let Err(problem) = self.save().await {
+        let mut is_failing = false;
+        let mut by = Instant::now() + LAST_BATCH;
+        // What changes or fails meanwhile is sent again, for as long as the store takes something.
+        while !self.shipments.unsaved().shipments.is_empty() {
+            match timeout_at(by, self.save()).await {
+                Ok(Ok(_)) => by = Instant::now() + LAST_BATCH,
+                Ok(Err(problem)) => {
                     if !std::mem::replace(&mut is_failing, true) {
                         warn!(%problem, "shipments are not saved at stop; trying again");
                     }
+                    if Instant::now() >= by {
+                        break;
+                    }
                     sleep(WAITS.0).await;
                 }
+                Err(_) => break,
             }
-            let is_saved = !self.shipments.unsaved().overflowed;
-            // Nobody decides any more: the log is in the store up to its end.
-            if let (Some(log), true) = (&self.log, is_saved) {
-                let head = log.head.borrow().sequence;
-                let _told_late = self.store.put_progress(&log.replica, head).await;
-            }
-        };
-        // What was not saved in time is still there.
-        let _late = timeout(LAST_BATCH, last).await;
+        }
+        let is_saved = self.shipments.unsaved().is_empty();
+        // Nobody decides any more: the log is in the store up to its end.
+        if let (Some(log), true) = (&self.log, is_saved) {
+            let head = log.head.borrow().sequence;
+            let _told_late = timeout_at(by, self.store.put_progress(&log.replica, head)).await;
+        }
         let unsaved = self.shipments.unsaved();
-        if unsaved.shipments.is_empty() && !unsaved.overflowed {
+        if unsaved.is_empty() {
             return Ok(());
         }
         Err(Unsaved {
