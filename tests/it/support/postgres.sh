@@ -10,12 +10,25 @@ everyone() {
   echo "$server" $(cat "/proc/$server/task/$server/children" 2>/dev/null)
 }
 
+# Ends all of them at once. What outlives the server still holds its memory, and would keep the next one from starting.
+end() {
+  local all pid
+  all=$(everyone)
+  kill -KILL $all 2>/dev/null
+  wait "$server"
+  for pid in $all; do
+    while grep -q '^State:[[:space:]]*[^ZX]' "/proc/$pid/status" 2>/dev/null; do
+      sleep 0.01
+    done
+  done
+}
+
 start
 while read -r word; do
   case $word in
     start) start ;;
     stop) kill -INT "$server" && wait "$server" ;;
-    kill) kill -KILL $(everyone) 2>/dev/null && wait "$server" ;;
+    kill) end ;;
     freeze) frozen=$(everyone) && kill -STOP $frozen 2>/dev/null ;;
     thaw) kill -CONT $frozen 2>/dev/null ;;
   esac
