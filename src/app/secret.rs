@@ -8,12 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use rustix::process;
 use zeroize::Zeroizing;
 
 use super::settings::Settings;
-use crate::trust::secret_file::open_to_others;
+use crate::trust::secret_file::{self, NotTaken};
 
 /// The file in the data folder that holds a secret made by `--generate-secret`.
 const FILE: &str = "draw.secret";
@@ -46,7 +46,8 @@ pub fn check_password_file(settings: &Settings) -> anyhow::Result<()> {
     if file.as_os_str().is_empty() {
         return Ok(());
     }
-    own(file).context("upstream.password_file")
+    let opened = secret_file::open(file).map(drop);
+    opened.map_err(told(file)).context("upstream.password_file")
 }
 
 /// From now on no core dump of this process is written, whatever the system's limits: it would hold every secret. Other
@@ -63,21 +64,18 @@ pub fn stay_out_of_core_dumps() -> io::Result<()> {
 }
 
 fn read(file: &Path) -> anyhow::Result<Zeroizing<String>> {
-    own(file)?;
-    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    Ok(Zeroizing::new(text))
+    secret_file::read(file).map_err(told(file))
 }
 
-/// Refuses a secret's file that others may read.
-fn own(file: &Path) -> anyhow::Result<()> {
-    let metadata = fs::metadata(file).with_context(|| file.display().to_string())?;
-    if let Some(mode) = open_to_others(&metadata) {
-        bail!(
-            "{}: mode {mode:04o} lets others read the secret; set it to 0600",
-            file.display()
-        );
+/// Why nothing was taken from that file, in words.
+fn told(file: &Path) -> impl FnOnce(NotTaken) -> anyhow::Error {
+    let file = file.display().to_string();
+    |problem| match problem {
+        NotTaken::Unread(error) => anyhow::Error::new(error).context(file),
+        NotTaken::OpenToOthers(mode) => {
+            anyhow!("{file}: mode {mode:04o} lets others read the secret; set it to 0600")
+        }
     }
-    Ok(())
 }
 
 fn make(file: &PathBuf) -> anyhow::Result<Zeroizing<String>> {

@@ -20,7 +20,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::sidecar::make_private_directory;
-use crate::trust::secret_file::open_to_others;
+use crate::trust::secret_file::{self, NotTaken};
 
 /// Bytes of a public key.
 pub const PUBLIC_KEY_BYTES: usize = 32;
@@ -107,19 +107,18 @@ impl SigningKey {
         Ok(key)
     }
 
-    /// Reads the key in `path`, which [others may not read](open_to_others).
+    /// Reads the key in `path`, which [others may not read](secret_file::open_to_others).
     pub fn load(path: &Path) -> Result<Self, SigningError> {
-        let failed = |source| SigningError::File {
-            path: path.to_owned(),
-            source,
-        };
-        if let Some(mode) = open_to_others(&fs::metadata(path).map_err(failed)?) {
-            return Err(SigningError::Readable {
+        let text = secret_file::read(path).map_err(|problem| match problem {
+            NotTaken::Unread(source) => SigningError::File {
+                path: path.to_owned(),
+                source,
+            },
+            NotTaken::OpenToOthers(mode) => SigningError::Readable {
                 path: path.to_owned(),
                 mode,
-            });
-        }
-        let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
+            },
+        })?;
         body(&text, PRIVATE_LABEL, &PRIVATE_PREFIX)
             .and_then(|seed| Self::from_seed(&Zeroizing::new(seed)))
             .ok_or_else(|| SigningError::Malformed {

@@ -117,7 +117,17 @@ impl Authentication {
 
     /// Whether the caller may call the method.
     pub fn permitted_method(&self, caller: &Caller, path: &str) -> Result<(), Refusal> {
-        match permission::of_method(path) {
+        self.permitted_access(caller, permission::of_method(path), path)
+    }
+
+    /// The same, where it is known already who may call it.
+    pub fn permitted_access(
+        &self,
+        caller: &Caller,
+        access: Option<Access>,
+        path: &str,
+    ) -> Result<(), Refusal> {
+        match access {
             None => Err(Refusal::NotServed),
             Some(Access::Open) => Ok(()),
             Some(Access::Of(roles)) => self.permitted(caller, roles, path),

@@ -1,6 +1,45 @@
 //! How the mode of a file is judged that holds a secret, or that is trusted.
 
-use std::{fs, os::unix::fs::MetadataExt as _};
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
+
+use zeroize::Zeroizing;
+
+/// Why a secret is not taken from its file.
+#[derive(Debug)]
+pub enum NotTaken {
+    /// The file cannot be read.
+    Unread(io::Error),
+    /// These permission bits let others read it.
+    OpenToOthers(u32),
+}
+
+impl From<io::Error> for NotTaken {
+    fn from(error: io::Error) -> Self {
+        Self::Unread(error)
+    }
+}
+
+/// Opens a secret's file that others may not read.
+pub fn open(path: &Path) -> Result<File, NotTaken> {
+    let file = File::open(path)?;
+    // Of what is open, not of what stands at the path a moment later.
+    match open_to_others(&file.metadata()?) {
+        Some(mode) => Err(NotTaken::OpenToOthers(mode)),
+        None => Ok(file),
+    }
+}
+
+/// The text of a secret's file that others may not read.
+pub fn read(path: &Path) -> Result<Zeroizing<String>, NotTaken> {
+    let mut text = Zeroizing::new(String::new());
+    open(path)?.read_to_string(&mut text)?;
+    Ok(text)
+}
 
 /// Gives the permission bits of a secret's file if they let others read it.
 ///

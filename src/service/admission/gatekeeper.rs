@@ -89,6 +89,18 @@ struct Queue {
     came_around: Option<Instant>,
 }
 
+impl Queue {
+    /// All that wait.
+    const fn len(&self) -> usize {
+        self.decisions.len() + self.others.len()
+    }
+}
+
+/// A call of that account was refused: of many, each has its connection read later.
+fn slow_down(account: &Account, conduct: &Conduct, now: Instant, longest: Duration) {
+    conduct.slow_down(account.refused(now).min(longest));
+}
+
 impl Gatekeeper {
     /// For a thread whose open calls are counted in `load`; `max_delay` is how long calls may wait, zero for any time.
     pub fn new(load: Arc<AtomicUsize>, max_load: usize, max_delay: Duration, metrics: Arc<Metrics>) -> Self {
@@ -132,7 +144,7 @@ impl Gatekeeper {
 
     /// A call was turned away for who called: its connection is read more slowly, as that of whoever is refused.
     pub fn turned_away(&self, account: &Account, conduct: &Conduct, now: Instant) {
-        conduct.slow_down(account.refused(now).min(LONGEST_PAUSE));
+        slow_down(account, conduct, now, LONGEST_PAUSE);
     }
 
     /// Counts a call that its caller does not wait for any more.
@@ -141,7 +153,6 @@ impl Gatekeeper {
     }
 
     fn turn_away(&self, refusal: &Refusal, account: &Account, conduct: &Conduct, now: Instant) {
-        let pause = account.refused(now);
         let (cause, longest) = if matches!(refusal, Refusal::CallerRate(_)) {
             (Shed::CallerRate, LONGEST_PAUSE)
         } else if *refusal == Refusal::CallerCalls {
@@ -150,7 +161,7 @@ impl Gatekeeper {
             (Shed::Overload, OVERLOAD_PAUSE)
         };
         self.metrics.shed(cause, 1);
-        conduct.slow_down(pause.min(longest));
+        slow_down(account, conduct, now, longest);
     }
 
     fn enter(&self, class: Class, account: &Arc<Account>, now: Instant) -> Result<Turn, Refusal> {
@@ -166,7 +177,7 @@ impl Gatekeeper {
         let owner = Arc::as_ptr(account).addr();
         let mut queue = self.queue();
         let (line, ahead) = match class {
-            Class::Other => (&queue.others, queue.decisions.len() + queue.others.len()),
+            Class::Other => (&queue.others, queue.len()),
             Class::Decision | Class::Health => (&queue.decisions, queue.decisions.len()),
         };
         let room = queue.pace.room(now);
@@ -211,7 +222,7 @@ impl Gatekeeper {
         if let Some(before) = queue.came_around.replace(now) {
             queue.pace.measure(begun, now.saturating_duration_since(before));
         }
-        let waiting = queue.decisions.len() + queue.others.len();
+        let waiting = queue.len();
         if waiting == 0 {
             queue.came_around = None;
             queue.pace.end_waiting();
@@ -229,8 +240,7 @@ impl Gatekeeper {
             begun += usize::from(next.send(()).is_ok());
         }
         self.begun.store(begun, Ordering::Relaxed);
-        self.waiting
-            .store(queue.decisions.len() + queue.others.len(), Ordering::Relaxed);
+        self.waiting.store(queue.len(), Ordering::Relaxed);
         waiting > 0
     }
 
