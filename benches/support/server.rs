@@ -13,6 +13,9 @@ use greenlane::wire::pb::{self, facilitation_service_client::FacilitationService
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tonic::transport::Channel;
 
+const BINARY: &str = env!("CARGO_BIN_EXE_greenlane");
+const TASKSET: &str = "/usr/bin/taskset";
+
 /// A server, until it is dropped.
 pub(crate) struct Server {
     pub(crate) name: &'static str,
@@ -32,42 +35,64 @@ impl Drop for Server {
     }
 }
 
+/// The register in a store, from which servers begin.
+pub(crate) fn import(csv: &Path) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    let imported = Command::new(BINARY)
+        .args(["enterprise", "import"])
+        .arg(csv)
+        .args([
+            "--set",
+            &format!("server.data_dir={}", directory.path().display()),
+        ])
+        .stdout(Stdio::null())
+        .status();
+    assert!(imported.expect("run").success(), "import");
+    directory
+}
+
+/// A command on these cores, where `taskset` is.
+pub(crate) fn pinned(program: &str, cores: &str) -> Command {
+    if Path::new(TASKSET).exists() {
+        let mut command = Command::new(TASKSET);
+        command.args(["-c", cores, program]);
+        command
+    } else {
+        Command::new(program)
+    }
+}
+
 impl Server {
-    /// Imports the register and starts.
+    /// Imports the register and starts, with one worker on the first core.
     pub(crate) fn start(name: &'static str, settings: &[&str], csv: &Path) -> Self {
-        let binary = env!("CARGO_BIN_EXE_greenlane");
+        Self::start_from(name, settings, &import(csv), "0")
+    }
+
+    /// Starts on a copy of that store, on these cores.
+    pub(crate) fn start_from(
+        name: &'static str,
+        settings: &[&str],
+        store: &tempfile::TempDir,
+        cores: &str,
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
+        for file in fs::read_dir(store.path()).expect("a directory").flatten() {
+            fs::copy(file.path(), directory.path().join(file.file_name())).expect("copied");
+        }
         let (address, http) = (free_address(), free_address());
-        let mut common = vec![
-            format!("server.data_dir={}", directory.path().display()),
-            format!("server.grpc_addr={address}"),
-            format!("server.http_addr={http}"),
-            "server.workers=1".to_owned(),
-            format!("draw.master_secret={}", "5a".repeat(32)),
-            "log.level=warn".to_owned(),
-        ];
-        common.extend(settings.iter().map(|&setting| setting.to_owned()));
-        let with_settings = |command: &mut Command| {
-            for setting in &common {
-                command.args(["--set", setting]);
-            }
-        };
-        let mut import = Command::new(binary);
-        import
-            .args(["enterprise", "import"])
-            .arg(csv)
-            .stdout(Stdio::null());
-        with_settings(&mut import);
-        assert!(import.status().expect("run").success(), "import");
-        let mut serve = if Path::new("/usr/bin/taskset").exists() {
-            let mut pinned = Command::new("/usr/bin/taskset");
-            pinned.args(["-c", "0", binary]);
-            pinned
-        } else {
-            Command::new(binary)
-        };
+        let mut serve = pinned(BINARY, cores);
         serve.arg("serve");
-        with_settings(&mut serve);
+        let own = [
+            &*format!("server.data_dir={}", directory.path().display()),
+            &*format!("server.grpc_addr={address}"),
+            &*format!("server.http_addr={http}"),
+            "server.workers=1",
+            &*format!("draw.master_secret={}", "5a".repeat(32)),
+            "log.level=warn",
+        ];
+        for setting in own.iter().chain(settings) {
+            serve.args(["--set", setting]);
+        }
         Self {
             name,
             process: serve.spawn().expect("started"),
@@ -75,6 +100,24 @@ impl Server {
             http,
             directory,
         }
+    }
+
+    /// Has a program serve, which is given where.
+    pub(crate) fn other(name: &'static str, mut program: Command) -> Self {
+        let address = free_address();
+        program.args(["--address", &address.to_string()]);
+        Self {
+            name,
+            process: program.spawn().expect("started"),
+            address,
+            http: address,
+            directory: tempfile::tempdir().expect("a directory"),
+        }
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The CPU time that it has taken.
@@ -185,7 +228,7 @@ pub(crate) fn request(random: &mut StdRng, enterprises: usize) -> pb::DecideRequ
 
 /// A connection to a server that answers.
 pub(crate) async fn connect(address: SocketAddr) -> Channel {
-    let deadline = Instant::now() + Duration::from_mins(1);
+    let deadline = Instant::now() + Duration::from_mins(5);
     loop {
         let endpoint = Channel::from_shared(format!("http://{address}")).expect("an address");
         if let Ok(channel) = endpoint.connect().await {

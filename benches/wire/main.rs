@@ -1,0 +1,267 @@
+//! CPU of the real server for one decision over the wire, beside servers that decide nothing: in interleaved rounds of one run.
+//!
+//! ```sh
+//! cargo bench --bench wire -- [--rounds 5] [--decisions 60000] [--enterprises 100000]
+//! ```
+//!
+//! Each server is a process of its own on core 0, where `taskset` is; the clients run in this one, on core 1. What is compared is
+//! the server's CPU time, from the scheduler's clock, by decision, within one round. *bare* is tonic on one current-thread
+//! runtime, with this program's profile and allocator; *stock* is the same as a newcomer would build and run it.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a benchmark prints, and stops at what it did not expect"
+)]
+
+mod callers;
+mod certificates;
+mod peers;
+// The register and its traffic serve other benchmarks.
+#[allow(dead_code, reason = "each benchmark uses a part")]
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use callers::{Caller, Shape, load};
+use certificates::Certificates;
+use clap::Parser;
+use support::server::{Server, enterprises, import, median, pinned, since};
+
+// The allocator of the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const CONNECTIONS: usize = 8;
+const OUTSTANDING: usize = 16;
+/// Calls are never refused, however slow the machine is for a moment.
+const PATIENT: &str = "limits.max_queue_delay=1s";
+
+#[derive(Debug, Parser)]
+struct Options {
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Decisions of a round.
+    #[arg(long, default_value_t = 60_000)]
+    decisions: usize,
+    /// Registered enterprises.
+    #[arg(long, default_value_t = 100_000)]
+    enterprises: usize,
+    /// Those servers alone, by their names.
+    #[arg(long, num_args = 1..)]
+    only: Vec<String>,
+    /// Be the bare server.
+    #[arg(long, hide = true)]
+    decision: Option<PathBuf>,
+    /// Serve there.
+    #[arg(long, hide = true)]
+    address: Option<SocketAddr>,
+    /// Given by `cargo bench`; means nothing here.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What is measured: its name, the server, how it is asked, and what it is held against.
+const CASES: [(&str, &str, Shape, &str); 10] = [
+    ("bare", "bare", Shape::Unary, "bare"),
+    ("stock", "stock", Shape::Unary, "bare"),
+    ("audit off", "off", Shape::Unary, "bare"),
+    ("all on", "on", Shape::Unary, "bare"),
+    ("all on ", "on", Shape::Unary, "stock"),
+    ("all on, streams", "on", Shape::Stream, "all on"),
+    ("all on, batches", "on", Shape::Batch, "all on"),
+    ("all on, mTLS", "mtls", Shape::Unary, "all on"),
+    ("all on, both cores", "both", Shape::Unary, "all on"),
+    ("audit power", "power", Shape::Unary, "all on"),
+];
+
+fn main() {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    if let (Some(decision), Some(address)) = (&options.decision, options.address) {
+        let constant = peers::Constant::new(&fs::read(decision).expect("a decision"));
+        return runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind(address).await.expect("a port");
+            constant.serve(listener).await;
+        });
+    }
+    pin_to_the_second_core();
+    runtime.block_on(measure(&options));
+}
+
+/// The clients do not take the servers' processor.
+fn pin_to_the_second_core() {
+    let own = std::process::id().to_string();
+    let pinned = Command::new("taskset")
+        .args(["-p", "-c", "1", &own])
+        .stdout(Stdio::null())
+        .status();
+    if !pinned.is_ok_and(|status| status.success()) {
+        println!("clients and servers share their processors");
+    }
+}
+
+/// The server that a newcomer would build: the default release profile.
+fn build_stock() -> PathBuf {
+    let target = Path::new(env!("CARGO_BIN_EXE_greenlane"))
+        .ancestors()
+        .nth(2)
+        .expect("the target directory");
+    let built = Command::new(env!("CARGO"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["build", "--quiet", "--profile", "stock", "--example", "stock"])
+        .args(["--target-dir".as_ref(), target.as_os_str()])
+        .env_remove("CARGO_PROFILE_BENCH_LTO")
+        .status();
+    assert!(built.expect("cargo").success(), "stock");
+    target.join("stock/examples/stock")
+}
+
+struct Measured {
+    server: Server,
+    connections: Vec<Caller>,
+}
+
+impl Measured {
+    async fn of(server: Server, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
+        let mut connections = Vec::new();
+        for _ in 0..CONNECTIONS {
+            connections.push(Caller::connect(server.address, tls.as_ref()).await);
+        }
+        Self { server, connections }
+    }
+}
+
+async fn measure(options: &Options) {
+    let files = tempfile::tempdir().expect("a directory");
+    let csv = files.path().join("enterprises.csv");
+    enterprises(&csv, options.enterprises);
+    let store = import(&csv);
+    let certificates = Certificates::new(files.path());
+    let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|own| own == name);
+
+    // Whatever is measured, everything is held against this one, and answers with as much as it does.
+    let on = Server::start_from("on", &[PATIENT], &store, "0");
+    let decision = files.path().join("decision");
+    let given = Caller::connect(on.address, None).await.decision().await;
+    println!("a decision has {} bytes", given.len());
+    fs::write(&decision, given).expect("written");
+    let mut all = vec![Measured::of(on, None).await];
+
+    let constant = |name, program: &Path| {
+        let mut command = pinned(program.to_str().expect("a path"), "0");
+        command.arg("--decision").arg(&decision);
+        Server::other(name, command)
+    };
+    let own = std::env::current_exe().expect("this program");
+    let mut started = Vec::new();
+    if wanted("bare") {
+        started.push((constant("bare", &own), None));
+    }
+    if wanted("stock") {
+        started.push((constant("stock", &build_stock()), None));
+    }
+    let tls = certificates.settings();
+    let tls: Vec<&str> = tls.iter().map(String::as_str).collect();
+    for (name, settings, cores) in [
+        ("off", &["audit.durability=off"][..], "0"),
+        ("power", &["audit.durability=power"], "0"),
+        ("both", &["server.workers=2"], "0,1"),
+        ("mtls", &tls, "0"),
+    ] {
+        if wanted(name) {
+            let server = Server::start_from(name, &[settings, &[PATIENT]].concat(), &store, cores);
+            started.push((server, (name == "mtls").then(|| certificates.client())));
+        }
+    }
+    for (server, tls) in started {
+        all.push(Measured::of(server, tls).await);
+    }
+
+    let amount = (options.decisions, options.enterprises);
+    let cases: Vec<_> = CASES
+        .iter()
+        .filter(|case| all.iter().any(|own| own.server.name == case.1))
+        .filter(|case| wanted(case.3) || case.3 == "all on")
+        .collect();
+    for Measured { connections, .. } in &all {
+        // Warm.
+        load(
+            connections,
+            OUTSTANDING,
+            Shape::Unary,
+            (options.decisions / 4, options.enterprises),
+            99,
+        )
+        .await;
+    }
+    let mut costs = vec![Vec::new(); cases.len()];
+    for round in 0..options.rounds {
+        for (index, (case, server, shape, against)) in cases.iter().enumerate() {
+            if *against == "stock" {
+                // Measured already.
+                let cost = cases
+                    .iter()
+                    .position(|case| case.0 == "all on")
+                    .map(|at| costs[at][round]);
+                costs[index].push(cost.expect("it is measured"));
+                continue;
+            }
+            let Measured { server, connections } = all
+                .iter()
+                .find(|own| own.server.name == *server)
+                .expect("it was started");
+            let callers = if *shape == Shape::Batch { 2 } else { OUTSTANDING };
+            let (before, writes) = (server.cpu(), written(server));
+            let seconds = load(connections, callers, *shape, amount, round as u64).await;
+            let spent = since(server.cpu(), before);
+            let cost = spent.as_secs_f64() * 1e6 / options.decisions as f64;
+            println!(
+                "round {round}: {case:<18} {cost:6.2} us CPU a decision, {:7.0} decisions/s, {:4.0} writes for 1,000",
+                options.decisions as f64 / seconds,
+                (written(server) - writes) as f64 * 1e3 / options.decisions as f64,
+            );
+            costs[index].push(cost);
+        }
+    }
+    println!();
+    for (index, (case, _, _, against)) in cases.iter().enumerate() {
+        let against_at = cases
+            .iter()
+            .position(|case| case.0 == *against)
+            .expect("it is measured");
+        let ratios: Vec<f64> = costs[index]
+            .iter()
+            .zip(&costs[against_at])
+            .map(|(own, other)| own / other)
+            .collect();
+        let (least, most) = ratios.iter().fold((f64::MAX, 0_f64), |(least, most), ratio| {
+            (least.min(*ratio), most.max(*ratio))
+        });
+        println!(
+            "{case:<18} {:6.2} us CPU a decision (median of {}), {:5.2} x {against} (median of ratios; {least:.2} to {most:.2})",
+            median(costs[index].clone()),
+            options.rounds,
+            median(ratios),
+        );
+    }
+}
+
+/// How often a server has called `write` or `writev`.
+fn written(server: &Server) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{}/io", server.id())).expect("it runs");
+    let calls = text.lines().find_map(|line| line.strip_prefix("syscw: "));
+    calls.and_then(|calls| calls.parse().ok()).expect("a count")
+}
