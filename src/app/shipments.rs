@@ -46,10 +46,13 @@ impl Terminals {
         proof: &Proof,
     ) -> anyhow::Result<Self> {
         let own = &settings.shipments;
+        let store = source_settings(settings);
         let limits = Limits {
             max_bytes: own.max_bytes,
             max_containers: own.max_containers,
             max_unsaved: own.max_unsaved,
+            // Nobody else is told by the store.
+            from_log: store.is_embedded() && proof.log.is_some() && !own.save_all,
             watches: WatchLimits {
                 watches: own.max_watches,
                 stall: own.watch_stall.get(),
@@ -67,7 +70,6 @@ impl Terminals {
         let known = Arc::downgrade(&shipments);
         let known = move |number: &_| known.upgrade().and_then(|shipments| shipments.first(number));
         facilitation.draws().ask_too(Box::new(known));
-        let store = source_settings(settings);
         let saving = Saving {
             shipments: Arc::clone(&shipments),
             store: ShipmentStore::open(&store)?,

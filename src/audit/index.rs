@@ -5,7 +5,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 0..8 | `GLINDEX1` |
+//! | 0..8 | `GLINDEX2` |
 //! | 8..16 | first sequence of the segment |
 //! | 16..24 | length of the segment in bytes |
 //! | 24..32, 32..40 | earliest and latest `decided_at`, nanoseconds since 1970; the earliest is the later where nothing was decided |
@@ -18,7 +18,7 @@
 //! A table is blocks of 256 entries, each with its CRC-32 behind it: a look-up reads and checks a few blocks.
 
 mod build;
-mod keys;
+pub(super) mod keys;
 mod table;
 
 use std::{
@@ -38,7 +38,7 @@ use crate::wire::pb::Lane;
 /// Extension of an index.
 pub const INDEX: &str = "index";
 
-const MAGIC: [u8; 8] = *b"GLINDEX1";
+const MAGIC: [u8; 8] = *b"GLINDEX2";
 const HEAD: usize = 56;
 const RECORD: usize = 24;
 const KEY: usize = 12;
@@ -54,6 +54,8 @@ pub enum Key<'a> {
     Enterprise(&'a str),
     /// A transport document number.
     TransportDocument(&'a str),
+    /// A container number.
+    Container(&'a str),
 }
 
 /// What a key is, by the number that goes into its hash.
@@ -63,15 +65,17 @@ enum Kind {
     Declaration = 2,
     Enterprise = 3,
     TransportDocument = 4,
+    Container = 5,
 }
 
 impl Key<'_> {
-    fn hash(&self) -> u64 {
+    pub(super) fn hash(&self) -> u64 {
         let (kind, text) = match *self {
             Self::Decision(text) => (Kind::Decision, text),
             Self::Declaration(text) => (Kind::Declaration, text),
             Self::Enterprise(text) => (Kind::Enterprise, text),
             Self::TransportDocument(text) => (Kind::TransportDocument, text),
+            Self::Container(text) => (Kind::Container, text),
         };
         hash(kind, text.as_bytes())
     }

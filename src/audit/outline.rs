@@ -54,6 +54,8 @@ pub(super) struct Request {
     pub(super) customs_office: Bytes,
     #[prost(bytes = "bytes", tag = "8")]
     pub(super) transport_document_number: Bytes,
+    #[prost(bytes = "bytes", repeated, tag = "9")]
+    pub(super) container_numbers: Vec<Bytes>,
 }
 
 /// `Party`.

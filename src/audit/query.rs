@@ -10,8 +10,10 @@
 //! what it does not have is read; what is shipped between the two reads is in both, and given once.
 
 mod local;
+mod shipments;
 mod token;
 
+pub use self::shipments::LoggedShipments;
 pub use crate::upstream::archive::{Bound, DecisionFilter, DecisionKey};
 pub use token::{page_token, read_page_token};
 

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{
+    asked::{self, Keys},
     evaluation::{self, Ties},
+    memory::Shipments,
     shipment::{Decided, Outlook, Version},
 };
 use crate::{domain::declaration::Declaration, facilitation::Outcome};
@@ -20,6 +22,49 @@ pub struct NewDecision {
     pub evaluated: Version,
     /// What it hangs on.
     pub ties: Ties,
+}
+
+/// What becomes of a decision once it is in the log.
+#[derive(Debug)]
+pub enum HandedOver {
+    /// It is taken in.
+    Whole(Box<NewDecision>),
+    /// The log has it for whoever asks for one of the keys.
+    InLog(Keys),
+}
+
+impl Shipments {
+    /// What is handed over once a decision is logged; see [`NewDecision::of`].
+    pub fn hand_over(
+        &self,
+        declaration: &Declaration,
+        request: &Bytes,
+        decision_id: Uuid,
+        outcome: &Outcome<'_>,
+    ) -> Option<HandedOver> {
+        if let Some(asked) = &self.asked {
+            let keys = asked::keys(declaration);
+            if !asked.has_any(&keys) {
+                return Some(HandedOver::InLog(keys));
+            }
+        }
+        let decision = NewDecision::of(declaration, request, decision_id, outcome)?;
+        Some(HandedOver::Whole(Box::new(decision)))
+    }
+
+    /// Takes what was handed over: the log has it, and it is about to be given.
+    pub fn given(&self, handed_over: HandedOver) {
+        match handed_over {
+            HandedOver::Whole(decision) => self.decided(*decision),
+            HandedOver::InLog(keys) => {
+                if let Some(asked) = &self.asked
+                    && asked.has_any(&keys)
+                {
+                    asked.note_unseen(&keys);
+                }
+            }
+        }
+    }
 }
 
 impl NewDecision {

@@ -176,6 +176,7 @@ impl Keeper {
     /// Looks after everything that is due now.
     pub fn step(&mut self, now: &Moment) {
         self.shipments.take_in();
+        self.shipments.look_up_unseen();
         if !Arc::ptr_eq(&self.policies, &self.shipments.facilitation.policies()) {
             self.policies = Arc::clone(&self.shipments.facilitation.policies());
             self.shipments.replaced();
@@ -229,6 +230,7 @@ impl Keeper {
         if now.monotonic.saturating_duration_since(self.cleared) >= CLEAR {
             self.cleared = now.monotonic;
             self.shipments.index.clear();
+            self.shipments.renew_asked();
         }
     }
 

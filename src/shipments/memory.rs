@@ -13,6 +13,7 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 use tokio::sync::{Notify, mpsc};
 
 use super::{
+    asked::Asked,
     handed_over::NewDecision,
     held::Held,
     index::{Index, Pins},
@@ -40,6 +41,8 @@ pub struct Limits {
     pub max_containers: u64,
     /// Changes that may wait for the store.
     pub max_unsaved: usize,
+    /// Decisions are taken in once somebody has asked for them: until then the audit log has them.
+    pub from_log: bool,
     /// Bounds of watches.
     pub watches: WatchLimits,
 }
@@ -82,6 +85,8 @@ pub struct Shipments {
     /// Whether there is something in the queue: readers look at this alone.
     queued: AtomicBool,
     taking: Mutex<()>,
+    /// `None` where every decision is taken in.
+    pub(super) asked: Option<Asked>,
     pub(super) by_declaration: Cache<DeclarationNumber, Arc<Held>, RandomState>,
     /// Containers of which every shipment is held, and those.
     pub(super) by_container: Cache<Key, Pins, RandomState>,
@@ -111,6 +116,8 @@ impl Shipments {
         limits: Limits,
         lookups: mpsc::Sender<Lookup>,
     ) -> Arc<Self> {
+        // A shipment takes about a kibibyte, and has one container.
+        let asked = || Asked::new(limits.max_bytes / 512 + limits.max_containers);
         let weight = |_: &DeclarationNumber, held: &Arc<Held>| held.weight();
         Arc::new(Self {
             facilitation,
@@ -121,6 +128,7 @@ impl Shipments {
             queue: Mutex::default(),
             queued: AtomicBool::new(false),
             taking: Mutex::default(),
+            asked: limits.from_log.then(asked),
             by_declaration: Cache::builder()
                 .max_capacity(limits.max_bytes)
                 .weigher(weight)
@@ -174,6 +182,11 @@ impl Shipments {
 
     /// What is known of a declaration that was decided before.
     pub fn first(&self, number: &DeclarationNumber) -> Option<First> {
+        if let Some(asked) = &self.asked
+            && !asked.has_any(&[Key::Declaration(*number)])
+        {
+            return None;
+        }
         let held = self.by_declaration.get(number)?;
         let inner = held.inner();
         Some(First {

@@ -151,6 +151,11 @@ impl Publisher {
         }
     }
 
+    /// Shows every key that is watched.
+    pub(super) fn each_key(&self, mut show: impl FnMut(&Key)) {
+        self.publishing().subscribers.keys().for_each(&mut show);
+    }
+
     /// The count at the last change of everything.
     pub(super) fn everything_at(&self) -> u64 {
         self.publishing().everything_at

@@ -40,8 +40,17 @@ impl Shipments {
         if missing.is_empty() {
             return Ok(());
         }
+        if let Some(asked) = &self.asked {
+            // From here on what is decided is taken in; what was decided before is in the log.
+            for key in &missing {
+                asked.add(key);
+            }
+        }
         let (reply, replied) = tokio::sync::oneshot::channel();
-        let lookup = Lookup { keys: missing, reply };
+        let lookup = Lookup {
+            keys: missing,
+            reply: Some(reply),
+        };
         self.lookups.send(lookup).await.map_err(|_| Unreachable)?;
         replied.await.map_err(|_| Unreachable)?
     }
@@ -58,6 +67,29 @@ impl Shipments {
         }
     }
 
+    /// Has the log asked for what was decided unseen, though nobody waits for it: some may be told of it.
+    pub(super) fn look_up_unseen(&self) {
+        let Some(asked) = &self.asked else { return };
+        let keys = asked.all_unseen();
+        if !keys.is_empty() {
+            // Where too much is asked already, the next time.
+            let _asked_again = self.lookups.try_send(Lookup { keys, reply: None });
+        }
+    }
+
+    /// Forgets what is of no use any more to be compared with what is decided.
+    pub(super) fn renew_asked(&self) {
+        let Some(asked) = &self.asked else { return };
+        asked.renew(|living| {
+            for held in self.index.everything() {
+                living(&Key::Declaration(held.number));
+            }
+            self.by_container.iter().for_each(|(key, _)| living(&key));
+            self.undecided.iter().for_each(|(key, ())| living(&key));
+            self.publisher().each_key(living);
+        });
+    }
+
     /// Nothing tells of new shipments of a container for now: the store is asked each time.
     pub(super) fn forget_containers(&self) {
         self.by_container.invalidate_all();
@@ -65,6 +97,9 @@ impl Shipments {
 
     /// Whether memory knows all that there is to know.
     fn is_known(&self, key: &Key) -> bool {
+        if self.asked.as_ref().is_some_and(|asked| asked.is_unseen(key)) {
+            return false;
+        }
         match key {
             Key::Declaration(number) => self.held(number).is_some() || self.undecided.contains_key(key),
             Key::Container(_) => self.by_container.contains_key(key),

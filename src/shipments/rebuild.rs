@@ -27,6 +27,29 @@ use crate::{
     },
 };
 
+/// What a record of the log says of a shipment.
+#[derive(Debug)]
+pub enum LogEntry {
+    /// A decision was given.
+    Decision(Box<NewDecision>),
+    /// An officer recorded an inspection.
+    Inspection(DeclarationNumber, Inspected),
+}
+
+impl LogEntry {
+    /// What an encoded record says; `None` where it says nothing of shipments, or cannot be read by this program.
+    pub fn read(facilitation: &Facilitation, record: &[u8]) -> Option<Self> {
+        match entry_of(record) {
+            Ok(Some((DECISION, entry))) => Some(Self::Decision(Box::new(decision(facilitation, entry)?))),
+            Ok(Some((INSPECTION, entry))) => {
+                let (number, inspected) = inspection(entry)?;
+                Some(Self::Inspection(number, inspected))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What a stretch of the log holds.
 #[derive(Debug, Default)]
 pub struct Logged {
@@ -61,10 +84,10 @@ impl Reading {
         let mut logged = Logged::default();
         let records = group.records().filter(|(sequence, _)| *sequence > self.after);
         for record in records.filter_map(|(_, record)| record) {
-            match entry_of(&record) {
-                Ok(Some((DECISION, entry))) => logged.decisions.extend(decision(facilitation, entry)),
-                Ok(Some((INSPECTION, entry))) => logged.inspections.extend(inspection(entry)),
-                _ => {}
+            match LogEntry::read(facilitation, &record) {
+                Some(LogEntry::Decision(decision)) => logged.decisions.push(*decision),
+                Some(LogEntry::Inspection(number, inspected)) => logged.inspections.push((number, inspected)),
+                None => {}
             }
         }
         Ok(Some(logged))

@@ -5,6 +5,7 @@
 //! first: whatever a replica's end, or too long a wait, leaves unsaved is read from there again, from the place that the store
 //! was last told.
 
+mod logged;
 mod saver;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -16,7 +17,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use self::saver::Saver;
+use self::{logged::Logged, saver::Saver};
 use super::{
     memory::Shipments,
     view::{Key, Unreachable},
@@ -42,7 +43,8 @@ const KEYS: usize = 4096;
 #[derive(Debug)]
 pub struct Lookup {
     pub(super) keys: Vec<Key>,
-    pub(super) reply: oneshot::Sender<Result<(), Unreachable>>,
+    /// `None` where nobody waits.
+    pub(super) reply: Option<oneshot::Sender<Result<(), Unreachable>>>,
 }
 
 /// The log that decisions stand in first.
@@ -97,13 +99,19 @@ impl Saving {
             log,
             retention,
         } = self;
-        let saver = Saver::new(Arc::clone(&shipments), store, log, retention);
+        // What is looked up in the log when it is asked for need not be read from there beforehand.
+        let (read_again, looked_up) = match shipments.asked {
+            None => (log, None),
+            Some(_) => (None, log),
+        };
+        let logged = looked_up.map(|log| Logged::new(log, retention));
+        let saver = Saver::new(Arc::clone(&shipments), store, read_again, retention);
         let mut stopping = stop.clone();
         let others = async {
             tokio::select! {
                 () = follow(&shipments, feed) => {}
                 () = ready_soon(&shipments) => {}
-                () = answer(&shipments, asked, lookups) => {}
+                () = answer(&shipments, asked, logged, lookups) => {}
                 _ = stopping.wait_for(|stop| *stop) => {}
             }
         };
@@ -157,7 +165,12 @@ async fn follow(shipments: &Arc<Shipments>, mut feed: ShipmentFeed) {
 }
 
 /// Answers questions, for ever; those that wait are asked together.
-async fn answer(shipments: &Arc<Shipments>, mut store: ShipmentStore, mut lookups: mpsc::Receiver<Lookup>) {
+async fn answer(
+    shipments: &Arc<Shipments>,
+    mut store: ShipmentStore,
+    mut logged: Option<Logged>,
+    mut lookups: mpsc::Receiver<Lookup>,
+) {
     while let Some(first) = lookups.recv().await {
         let mut keys = first.keys.len();
         let mut questions = vec![first];
@@ -167,8 +180,13 @@ async fn answer(shipments: &Arc<Shipments>, mut store: ShipmentStore, mut lookup
             keys += next.keys.len();
             questions.push(next);
         }
+        let keys: Vec<Key> = questions
+            .iter()
+            .flat_map(|lookup| &lookup.keys)
+            .copied()
+            .collect();
         let (mut declarations, mut containers) = (Vec::new(), Vec::new());
-        for key in questions.iter().flat_map(|lookup| &lookup.keys) {
+        for key in &keys {
             match key {
                 Key::Declaration(number) => declarations.push(number.as_str()),
                 Key::Container(number) => containers.push(number.as_str()),
@@ -186,18 +204,20 @@ async fn answer(shipments: &Arc<Shipments>, mut store: ShipmentStore, mut lookup
                 shipments.absorb(stored);
             }
         }
+        // What nobody has asked for before is in the log alone.
+        let is_told = match &mut logged {
+            Some(logged) if found.is_ok() => logged.tell(shipments, keys).await,
+            _ => found.is_ok(),
+        };
         for Lookup { keys, reply } in questions {
-            let answered = match &found {
-                Ok(_) => {
-                    shipments.note_asked(&keys);
-                    Ok(())
-                }
-                Err(_) => Err(Unreachable),
-            };
+            if is_told {
+                shipments.note_asked(&keys);
+            }
             // Who asked may have gone.
-            let _gone = reply.send(answered);
+            let answered = if is_told { Ok(()) } else { Err(Unreachable) };
+            let _gone = reply.map(|reply| reply.send(answered));
         }
-        if found.is_err() {
+        if !is_told {
             shipments.metrics.failed("shipments");
         }
     }

@@ -10,6 +10,7 @@ use super::{
     handed_over::NewDecision,
     held::{Held, Inner},
     memory::Shipments,
+    rebuild::LogEntry,
     record,
     shipment::{Decided, Inspected, Shipment},
     view::{Key, Unreachable},
@@ -31,24 +32,41 @@ impl Shipments {
         }
         let _taking = self.taking();
         self.take_queue().into_iter().for_each(|decision| {
-            self.take(decision);
+            self.take(decision, None);
         });
     }
 
     /// Takes decisions in that an earlier life gave, in their order; gives how many were not known.
     pub fn take_logged(&self, decisions: impl IntoIterator<Item = NewDecision>) -> usize {
         let _taking = self.taking();
-        let taken = decisions.into_iter().map(|decision| self.take(decision));
+        let taken = decisions.into_iter().map(|decision| self.take(decision, None));
         taken.filter(|is_new| *is_new).count()
     }
 
-    /// Takes a decision in; `false` where it is known already. The caller holds `taking`.
-    fn take(&self, decision: NewDecision) -> bool {
+    /// Takes in what the log tells of what was asked for, in its order.
+    pub(super) fn recall(&self, entries: impl IntoIterator<Item = LogEntry>) {
+        let now = Moment::now();
+        for entry in entries {
+            match entry {
+                LogEntry::Decision(decision) => {
+                    let _taking = self.taking();
+                    self.take(*decision, Some(&now));
+                }
+                LogEntry::Inspection(number, inspected) => {
+                    self.inspect_held(number, &inspected);
+                }
+            }
+        }
+    }
+
+    /// Takes a decision in; `false` where it is known already. One of `earlier` is made to say what it comes to by then. The
+    /// caller holds `taking`.
+    fn take(&self, decision: NewDecision, earlier: Option<&Moment>) -> bool {
         let NewDecision {
             decided,
             outlook,
             evaluated,
-            ties,
+            mut ties,
         } = decision;
         let decided = Decided {
             // It may be a part of something much larger.
@@ -56,7 +74,11 @@ impl Shipments {
             ..decided
         };
         let Some(held) = self.held(&decided.number) else {
-            let held = self.hold(Shipment::first(decided, outlook, evaluated), ties);
+            let mut shipment = Shipment::first(decided, outlook, evaluated);
+            if let Some(now) = earlier {
+                self.bring_up_to(now, &mut shipment, &mut ties);
+            }
+            let held = self.hold(shipment, ties);
             self.changed(&held, &mut held.inner(), &[], true);
             return true;
         };
@@ -68,6 +90,9 @@ impl Shipments {
         }
         let former = known.containers.clone();
         inner.shipment.decide(decided, outlook, evaluated);
+        if let Some(now) = earlier {
+            self.bring_up_to(now, &mut inner.shipment, &mut ties);
+        }
         self.tie(&held, &mut inner, ties);
         self.changed(&held, &mut inner, &former, true);
         true
@@ -149,14 +174,19 @@ impl Shipments {
         inspected: Inspected,
     ) -> Result<bool, Unreachable> {
         self.load(&[Key::Declaration(number)]).await?;
+        Ok(self.inspect_held(number, &inspected))
+    }
+
+    /// As [`Self::inspect`], of what is in memory.
+    fn inspect_held(&self, number: DeclarationNumber, inspected: &Inspected) -> bool {
         let Some(held) = self.held(&number) else {
-            return Ok(false);
+            return false;
         };
         let mut inner = held.inner();
-        if inner.shipment.inspect(&inspected) {
+        if inner.shipment.inspect(inspected) {
             self.changed(&held, &mut inner, &[], true);
         }
-        Ok(true)
+        true
     }
 
     /// Makes a shipment say what it comes to now, unless it was evaluated on newer data; gives whether that changes it.
@@ -171,8 +201,22 @@ impl Shipments {
         inner.shipment.evaluate(evaluated.outlook, evaluated.version)
     }
 
+    /// Makes a shipment that nobody has seen yet say what it comes to now.
+    fn bring_up_to(&self, now: &Moment, shipment: &mut Shipment, ties: &mut Ties) {
+        let Some(evaluated) = self.evaluate(shipment, Freshness::Fresh, now) else {
+            return;
+        };
+        ties.extend(evaluated.ties);
+        if !evaluated.version.is_before(shipment.state.evaluated) {
+            shipment.evaluate(evaluated.outlook, evaluated.version);
+        }
+    }
+
     /// Holds a shipment. The caller holds `taking`, and there is none of its declaration.
     fn hold(&self, shipment: Shipment, ties: Ties) -> Arc<Held> {
+        if let Some(asked) = &self.asked {
+            asked.add(&Key::Declaration(shipment.decided.number));
+        }
         let held = Arc::new(Held::new(shipment));
         self.index.add(&held);
         self.tie(&held, &mut held.inner(), ties);

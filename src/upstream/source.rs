@@ -56,6 +56,11 @@ impl SourceSettings {
         matches!(scheme, Some("postgres" | "postgresql"))
     }
 
+    /// Whether the store is a file.
+    pub fn is_embedded(&self) -> bool {
+        self.url.starts_with("sqlite://")
+    }
+
     /// As the reader of a database takes them.
     pub fn postgres(&self) -> postgres::Settings {
         let Self {

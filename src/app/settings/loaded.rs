@@ -138,6 +138,7 @@ mod tests {
             "shipments.max_bytes 536870912",
             "shipments.max_containers 500000",
             "shipments.max_unsaved 100000",
+            "shipments.save_all false",
             "shipments.retention 30d",
             "shipments.max_watches 20000",
             "shipments.watch_stall 30s",

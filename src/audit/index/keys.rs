@@ -1,10 +1,36 @@
 //! What a record is looked up by.
 
-use super::{Kind, hash};
-use crate::audit::outline::Outline;
+use super::{Key, Kind, hash};
+use crate::{audit::outline::Outline, domain::identifier::ContainerNumber};
+
+/// Gives the hash of every key that a shipment is looked up by, in a decision or an inspection of it; some more than once.
+pub(in crate::audit) fn shipment_keys(record: &Outline, mut give: impl FnMut(u64)) {
+    if let Some(entry) = &record.decision {
+        if let Some(decision) = &entry.decision {
+            give(hash(Kind::Declaration, &decision.declaration_number));
+        }
+        for sent in entry
+            .request
+            .iter()
+            .flat_map(|request| &request.container_numbers)
+        {
+            let number = str::from_utf8(sent)
+                .ok()
+                .and_then(|text| text.parse::<ContainerNumber>().ok());
+            // As it is asked for, however it was sent.
+            if let Some(number) = number {
+                give(Key::Container(number.as_str()).hash());
+            }
+        }
+    }
+    if let Some(entry) = &record.inspection {
+        give(Key::Declaration(&entry.declaration_number).hash());
+    }
+}
 
 /// Gives the hash of every key that the record names; some more than once.
 pub(super) fn keys(record: &Outline, mut give: impl FnMut(u64)) {
+    shipment_keys(record, &mut give);
     let mut give = |kind: Kind, text: &[u8]| {
         if !text.is_empty() {
             give(hash(kind, text));
@@ -13,7 +39,6 @@ pub(super) fn keys(record: &Outline, mut give: impl FnMut(u64)) {
     if let Some(entry) = &record.decision {
         if let Some(decision) = &entry.decision {
             give(Kind::Decision, &decision.decision_id);
-            give(Kind::Declaration, &decision.declaration_number);
             for party in &decision.parties {
                 // As sent, normalised, and the customs code that it leads to.
                 give(Kind::Enterprise, &party.enterprise_id);
@@ -40,6 +65,5 @@ pub(super) fn keys(record: &Outline, mut give: impl FnMut(u64)) {
     }
     if let Some(entry) = &record.inspection {
         give(Kind::Decision, entry.decision_id.as_bytes());
-        give(Kind::Declaration, entry.declaration_number.as_bytes());
     }
 }

@@ -5,7 +5,10 @@ mod candidate;
 mod records;
 mod scan;
 
-pub(super) use self::candidate::After;
+pub(super) use self::{
+    candidate::{After, Candidate, Place},
+    records::Records,
+};
 
 use std::{
     collections::BinaryHeap,
@@ -21,8 +24,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use self::{
-    candidate::{Candidate, Searched, Wanted},
-    records::Records,
+    candidate::{Searched, Wanted},
     scan::Scanned,
 };
 use super::{OwnLog, QueryError, nanoseconds};

@@ -12,7 +12,7 @@ use crate::{
     domain::{decision::Lane, identifier::DeclarationNumber},
     facilitation::Moment,
     service::{given::Given, status::Refusal},
-    shipments::NewDecision,
+    shipments::HandedOver,
     wire::{encode, pb, record, validate::ValidRequest},
 };
 
@@ -29,7 +29,7 @@ pub(super) struct Decided {
     lane: Lane,
     number: DeclarationNumber,
     repeated: bool,
-    shipment: Option<NewDecision>,
+    shipment: Option<HandedOver>,
 }
 
 /// A decision that is in the log and may be given.
@@ -75,7 +75,7 @@ impl FacilitationRpc {
             self.rates.count(&observation);
         }
         if let Some(shipment) = shipment {
-            self.shipments.decided(shipment);
+            self.shipments.given(shipment);
         }
         let given = Given {
             at,
@@ -130,7 +130,7 @@ impl FacilitationRpc {
                     lane: outcome.decision.lane,
                     number: declaration.number,
                     repeated: outcome.repeated,
-                    shipment: NewDecision::of(declaration, bytes, id, &outcome),
+                    shipment: self.shipments.hand_over(declaration, bytes, id, &outcome),
                 }
             })?;
         Ok(decided)

@@ -45,6 +45,7 @@ const TRIM_EVERY: Duration = Duration::from_hours(1);
 pub(super) struct Saver {
     shipments: Arc<Shipments>,
     store: ShipmentStore,
+    /// What is read again.
     log: Option<LoggedDecisions>,
     retention: Duration,
     /// Where the log ended, and when that was seen: the eldest first.
@@ -148,9 +149,10 @@ impl Saver {
         }
         Err(Unsaved {
             shipments: unsaved.shipments.len(),
-            elsewhere: match self.log {
-                Some(_) => "the next start reads them from the audit log",
-                None => "they are in no log either",
+            elsewhere: match (&self.log, &self.shipments.asked) {
+                (None, Some(_)) => "their decisions are in the audit log",
+                (Some(_), _) => "the next start reads them from the audit log",
+                (None, None) => "they are in no log either",
             },
         })
     }
@@ -248,7 +250,13 @@ impl Saver {
 
     /// Takes in what stands in the log and may not be in the store.
     async fn read_log_again(&mut self) -> Result<(), UpstreamError> {
-        let Some(log) = &self.log else { return Ok(()) };
+        let Some(log) = &self.log else {
+            if self.shipments.asked.is_some() {
+                // The log is asked for each.
+                self.shipments.unsaved().overflowed = false;
+            }
+            return Ok(());
+        };
         let from = self.store.progress(&log.replica).await?.unwrap_or_default();
         self.shipments.unsaved().overflowed = false;
         let facilitation = Arc::clone(&self.shipments.facilitation);

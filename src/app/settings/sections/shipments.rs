@@ -16,6 +16,9 @@ pub struct ShipmentSettings {
     pub max_containers: u64,
     /// Changes that may wait for the shared store; what is beyond is read from the audit log again.
     pub max_unsaved: usize,
+    /// Whether every decision is saved at once in the embedded store too, for other replicas that use its file. Without, what
+    /// is asked for is looked up in the audit log.
+    pub save_all: bool,
     /// How long the shared store keeps a shipment after its decision; 0 keeps all.
     pub retention: Span,
     /// Watches that may be open at once.
@@ -32,6 +35,7 @@ impl Default for ShipmentSettings {
             max_bytes: 512 * 1024 * 1024,
             max_containers: 500_000,
             max_unsaved: 100_000,
+            save_all: false,
             retention: Span::new(Duration::from_hours(30 * 24)),
             max_watches: 20_000,
             watch_stall: Span::new(Duration::from_secs(30)),

@@ -38,16 +38,16 @@ impl After {
 
 /// A record that may be one that is looked for: what a list is ordered by, and where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Candidate {
-    pub(super) at: i64,
-    pub(super) sequence: u64,
+pub(in crate::audit::query) struct Candidate {
+    pub(in crate::audit::query) at: i64,
+    pub(in crate::audit::query) sequence: u64,
     /// The segment, by its place in the list of them.
-    pub(super) segment: usize,
-    pub(super) place: Place,
+    pub(in crate::audit::query) segment: usize,
+    pub(in crate::audit::query) place: Place,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(in crate::audit::query) enum Place {
     /// Its bytes in the file.
     Record { offset: u64, length: u32 },
     /// Its number in the group that begins there.

@@ -12,13 +12,17 @@ use crate::audit::read::{Group, ReadError, SegmentReader};
 
 /// Reads records; neighbours are often of one group.
 #[derive(Debug, Default)]
-pub(super) struct Records {
+pub(in crate::audit::query) struct Records {
     file: Option<(PathBuf, File)>,
     group: Option<(PathBuf, Group)>,
 }
 
 impl Records {
-    pub(super) fn read(&mut self, path: &PathBuf, candidate: &Candidate) -> Result<Bytes, QueryError> {
+    pub(in crate::audit::query) fn read(
+        &mut self,
+        path: &PathBuf,
+        candidate: &Candidate,
+    ) -> Result<Bytes, QueryError> {
         let io = |error| ReadError::Io {
             path: path.clone(),
             error,
