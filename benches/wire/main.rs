@@ -30,9 +30,10 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
-use callers::{Caller, Shape, load};
+use callers::{Connection, Shape, decision, load};
 use certificates::Certificates;
 use clap::Parser;
 use support::server::{Server, enterprises, import, median, pinned, since};
@@ -72,16 +73,16 @@ struct Options {
 
 /// What is measured: its name, the server, how it is asked, and what it is held against.
 const CASES: [(&str, &str, Shape, &str); 10] = [
-    ("bare", "bare", Shape::Unary, "bare"),
-    ("stock", "stock", Shape::Unary, "bare"),
-    ("audit off", "off", Shape::Unary, "bare"),
-    ("all on", "on", Shape::Unary, "bare"),
-    ("all on ", "on", Shape::Unary, "stock"),
-    ("all on, streams", "on", Shape::Stream, "all on"),
-    ("all on, batches", "on", Shape::Batch, "all on"),
-    ("all on, mTLS", "mtls", Shape::Unary, "all on"),
-    ("all on, both cores", "both", Shape::Unary, "all on"),
-    ("audit power", "power", Shape::Unary, "all on"),
+    ("bare", "bare", Shape::Unary(OUTSTANDING), "bare"),
+    ("stock", "stock", Shape::Unary(OUTSTANDING), "bare"),
+    ("audit off", "off", Shape::Unary(OUTSTANDING), "bare"),
+    ("all on", "on", Shape::Unary(OUTSTANDING), "bare"),
+    ("all on ", "on", Shape::Unary(OUTSTANDING), "stock"),
+    ("all on, streams", "on", Shape::Stream(OUTSTANDING), "all on"),
+    ("all on, batches", "on", Shape::Batch(2), "all on"),
+    ("all on, mTLS", "mtls", Shape::Unary(OUTSTANDING), "all on"),
+    ("all on, both cores", "both", Shape::Unary(OUTSTANDING), "all on"),
+    ("audit power", "power", Shape::Unary(OUTSTANDING), "all on"),
 ];
 
 fn main() {
@@ -131,14 +132,14 @@ fn build_stock() -> PathBuf {
 
 struct Measured {
     server: Server,
-    connections: Vec<Caller>,
+    connections: Vec<Connection>,
 }
 
 impl Measured {
     async fn of(server: Server, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
-            connections.push(Caller::connect(server.address, tls.as_ref()).await);
+            connections.push(Connection::open(server.address, tls.as_ref()).await);
         }
         Self { server, connections }
     }
@@ -154,9 +155,9 @@ async fn measure(options: &Options) {
 
     // Whatever is measured, everything is held against this one, and answers with as much as it does.
     let on = Server::start_from("on", &[PATIENT], &store, "0");
-    let decision = files.path().join("decision");
-    let given = Caller::connect(on.address, None).await.decision().await;
+    let given = decision(on.address).await;
     println!("a decision has {} bytes", given.len());
+    let decision = files.path().join("decision");
     fs::write(&decision, given).expect("written");
     let mut all = vec![Measured::of(on, None).await];
 
@@ -196,16 +197,10 @@ async fn measure(options: &Options) {
         .filter(|case| all.iter().any(|own| own.server.name == case.1))
         .filter(|case| wanted(case.3) || case.3 == "all on")
         .collect();
-    for Measured { connections, .. } in &all {
-        // Warm.
-        load(
-            connections,
-            OUTSTANDING,
-            Shape::Unary,
-            (options.decisions / 4, options.enterprises),
-            99,
-        )
-        .await;
+    for Measured { server, connections } in &mut all {
+        let warm = (options.decisions / 4, options.enterprises);
+        load(connections, Shape::Unary(OUTSTANDING), warm, 99).await;
+        rested(server).await;
     }
     let mut costs = vec![Vec::new(); cases.len()];
     for round in 0..options.rounds {
@@ -219,13 +214,14 @@ async fn measure(options: &Options) {
                 costs[index].push(cost.expect("it is measured"));
                 continue;
             }
-            let Measured { server, connections } = all
-                .iter()
+            let mut measured = all.iter_mut();
+            let Measured { server, connections } = measured
                 .find(|own| own.server.name == *server)
                 .expect("it was started");
-            let callers = if *shape == Shape::Batch { 2 } else { OUTSTANDING };
             let (before, writes) = (server.cpu(), written(server));
-            let seconds = load(connections, callers, *shape, amount, round as u64).await;
+            let seconds = load(connections, *shape, amount, round as u64).await;
+            // What is done behind the answers is theirs too.
+            rested(server).await;
             let spent = since(server.cpu(), before);
             let cost = spent.as_secs_f64() * 1e6 / options.decisions as f64;
             println!(
@@ -264,4 +260,15 @@ fn written(server: &Server) -> u64 {
     let text = fs::read_to_string(format!("/proc/{}/io", server.id())).expect("it runs");
     let calls = text.lines().find_map(|line| line.strip_prefix("syscw: "));
     calls.and_then(|calls| calls.parse().ok()).expect("a count")
+}
+
+/// Until a server has nothing to do.
+async fn rested(server: &Server) {
+    loop {
+        let before = server.cpu();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if since(server.cpu(), before) < Duration::from_millis(4) {
+            return;
+        }
+    }
 }

@@ -54,6 +54,9 @@ mod commitments;
 /// Shipments in every kind of store: one change a revision, in one order for all, whoever writes and whatever breaks.
 mod shipments;
 
+/// Shipments that nobody has asked for: in the log alone, and there when somebody does.
+mod asked;
+
 /// Shipments in memory, by whatever happens in whatever order.
 mod terminals;
 

@@ -32,24 +32,24 @@ const BAD_DECLARATION: &str = "22252026X000000001";
 /// Its check digit should be 3.
 const BAD_CONTAINER: &str = "CSQU3054384";
 
-fn declaration(number: &str) -> pb::ShipmentKey {
+pub(crate) fn declaration(number: &str) -> pb::ShipmentKey {
     pb::ShipmentKey {
         key: Some(Key::DeclarationNumber(number.to_owned())),
     }
 }
 
-fn container(number: &str) -> pb::ShipmentKey {
+pub(crate) fn container(number: &str) -> pb::ShipmentKey {
     pb::ShipmentKey {
         key: Some(Key::ContainerNumber(number.to_owned())),
     }
 }
 
 /// A server with an enterprise of each tier that has its shipments loaded too.
-async fn ready() -> TestApp {
+pub(crate) async fn ready() -> TestApp {
     ready_with(|_| {}).await
 }
 
-async fn ready_with(change: impl FnOnce(&mut Settings)) -> TestApp {
+pub(crate) async fn ready_with(change: impl FnOnce(&mut Settings)) -> TestApp {
     let app = TestApp::ready_with(change).await;
     eventually("the shipments are loaded", SOON, async || {
         let status = get(&app, declaration(UNDECIDED)).await.unwrap_err();
@@ -59,19 +59,19 @@ async fn ready_with(change: impl FnOnce(&mut Settings)) -> TestApp {
     app
 }
 
-async fn get(app: &TestApp, key: pb::ShipmentKey) -> Result<pb::Shipment, Status> {
+pub(crate) async fn get(app: &TestApp, key: pb::ShipmentKey) -> Result<pb::Shipment, Status> {
     let request = pb::GetPriorityRequest { key: Some(key) };
     let answered = app.priority().get_priority(request).await?;
     Ok(answered.into_inner().shipment.expect("always set"))
 }
 
-async fn decide(app: &TestApp, request: &pb::DecideRequest) -> pb::Decision {
+pub(crate) async fn decide(app: &TestApp, request: &pb::DecideRequest) -> pb::Decision {
     let answered = app.facilitation().decide(request.clone()).await.unwrap();
     answered.into_inner().decision.unwrap()
 }
 
 /// A declaration of the advanced certified enterprise that was drawn for no inspection.
-async fn released(app: &TestApp, containers: &[&str]) -> pb::Decision {
+pub(crate) async fn released(app: &TestApp, containers: &[&str]) -> pb::Decision {
     for sequence in 1..100 {
         let request = pb::DecideRequest {
             container_numbers: containers.iter().map(|&own| own.to_owned()).collect(),
@@ -85,7 +85,7 @@ async fn released(app: &TestApp, containers: &[&str]) -> pb::Decision {
     panic!("100 declarations of an advanced certified enterprise were drawn");
 }
 
-async fn watch(
+pub(crate) async fn watch(
     app: &TestApp,
     keys: Vec<pb::ShipmentKey>,
     resume_token: &str,
@@ -98,7 +98,7 @@ async fn watch(
 }
 
 /// The next shipment that a watch tells of, and its token.
-async fn told(stream: &mut Streaming<pb::WatchPrioritiesResponse>) -> (pb::Shipment, String) {
+pub(crate) async fn told(stream: &mut Streaming<pb::WatchPrioritiesResponse>) -> (pb::Shipment, String) {
     loop {
         let next = tokio::time::timeout(SOON, stream.message()).await;
         let response = next.expect("an event").unwrap().expect("the watch goes on");
