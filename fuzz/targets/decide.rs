@@ -15,10 +15,11 @@ use greenlane::{
     },
     facilitation::{Moment, Outcome, Simulation},
     wire::{
-        convert, encode,
+        convert,
+        encode::{self, Asked as _},
         pb::{self, party::Identifier},
         record::{self, DECISION, DecisionRecord, entry_of},
-        validate,
+        usual, validate,
         violations::undecodable_field,
     },
 };
@@ -54,14 +55,24 @@ pub(crate) fn valid(bytes: &[u8]) -> Option<(pb::DecideRequest, validate::ValidR
         Ok(request) => request,
         Err(error) => {
             names_fields("DecideRequest", &undecodable_field(&error));
+            assert_eq!(usual::request(bytes, &WORLD.window), None);
             return None;
         }
     };
     let again = pb::DecideRequest::decode(request.encode_to_vec().as_slice());
     assert_eq!(again.as_ref(), Ok(&request), "it encodes to another request");
+    let read = usual::request(bytes, &WORLD.window);
     match validate::request(&request, &WORLD.window) {
-        Ok(valid) => Some((request, valid)),
+        Ok(valid) => {
+            if let Some(read) = read {
+                assert_eq!(read, valid, "two ways to read one request");
+                assert!(request.min_registry_version.is_none(), "what waits is not usual");
+                assert!(request.parties().eq(valid.declaration.parties()));
+            }
+            Some((request, valid))
+        }
         Err(violations) => {
+            assert_eq!(read, None, "a request that breaks a rule was read");
             names_fields("DecideRequest", &violations);
             None
         }

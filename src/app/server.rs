@@ -46,7 +46,7 @@ use self::{
 use crate::{
     access::Peer,
     metrics::Metrics,
-    service::{admission::Conduct, ending::Ending},
+    service::{admission::Conduct, body::AnswerBody, ending::Ending},
     trust::Acceptor,
 };
 
@@ -54,7 +54,7 @@ use crate::{
 pub trait ConnectionService:
     hyper::service::Service<
         Request<Incoming>,
-        Response = http::Response<tonic::body::Body>,
+        Response = http::Response<AnswerBody>,
         Error = std::convert::Infallible,
         Future: Send + 'static,
     > + Send
@@ -65,7 +65,7 @@ pub trait ConnectionService:
 impl<S> ConnectionService for S where
     S: hyper::service::Service<
             Request<Incoming>,
-            Response = http::Response<tonic::body::Body>,
+            Response = http::Response<AnswerBody>,
             Error = std::convert::Infallible,
             Future: Send + 'static,
         > + Send

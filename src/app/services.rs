@@ -31,10 +31,11 @@ use crate::{
         priority::PriorityRpc,
         registry::RegistryRpc,
         served::{
-            audit_service_server::AuditServiceServer, facilitation_service_server::FacilitationServiceServer,
-            priority_service_server::PriorityServiceServer, registry_service_server::RegistryServiceServer,
+            audit_service_server::AuditServiceServer, priority_service_server::PriorityServiceServer,
+            registry_service_server::RegistryServiceServer,
         },
         spans::Spans,
+        unary::Unary,
     },
     trust::ServerTrust,
     web::{
@@ -124,12 +125,12 @@ impl Services {
             rate: limits.max_caller_rate,
             calls: limits.max_caller_calls,
         }));
-        let intakes = Arc::new(Intakes {
+        let intakes = Intakes {
             timeout: limits.stall_timeout.get(),
             max_held: limits.max_unfinished_bytes.max(limits.max_message_bytes),
-            held: AtomicUsize::new(0),
+            held: Arc::default(),
             metrics: Arc::clone(&metrics),
-        });
+        };
         let max_load = limits.max_concurrent_calls.div_ceil(workers);
         let max_delay = limits.max_queue_delay.get();
         let worker = || {
@@ -137,16 +138,15 @@ impl Services {
             let load = Arc::new(AtomicUsize::new(0));
             let gatekeeper = Gatekeeper::new(Arc::clone(&load), max_load, max_delay, Arc::clone(&metrics));
             let gatekeeper = Arc::new(gatekeeper);
-            let (accounts, intakes) = (Arc::clone(&accounts), Arc::clone(&intakes));
+            let (accounts, intakes) = (Arc::clone(&accounts), Arc::new(intakes.clone()));
             let facilitation = FacilitationRpc {
                 lane,
                 ..self.facilitation.clone()
             };
             // Of its own: nobody else's processor touches how often it is held.
             let counting = Arc::new(counting.clone());
-            let facilitation = FacilitationServiceServer::new(facilitation)
-                .max_decoding_message_size(self.max_message_bytes)
-                .max_encoding_message_size(usize::MAX);
+            let facilitation = Unary::new(facilitation, self.max_message_bytes, Arc::clone(&gatekeeper));
+            let facilitation = Arc::new(facilitation);
             let registry = RegistryServiceServer::new(self.registry.clone());
             let audit = AuditServiceServer::new(self.audit.clone());
             let priority = PriorityServiceServer::new(self.priority.clone())
@@ -165,7 +165,7 @@ impl Services {
             let service = move |ending: Ending, peer: Peer, conduct: Arc<Conduct>| Dispatch {
                 counting: Arc::clone(&counting),
                 feed: Arc::clone(&feed),
-                facilitation: facilitation.clone(),
+                facilitation: Arc::clone(&facilitation),
                 registry: registry.clone(),
                 audit: audit.clone(),
                 shipments: Arc::clone(&shipments),

@@ -154,6 +154,17 @@ impl ReasonSet {
             .copied()
             .filter(move |&code| self.contains(code))
     }
+
+    /// The numbers of the members, ascending.
+    pub fn numbers(self) -> impl Iterator<Item = u8> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let number = u8::try_from(left.trailing_zeros()).unwrap_or(u8::MAX);
+            // Takes the lowest bit away.
+            left &= left.checked_sub(1)?;
+            Some(number)
+        })
+    }
 }
 
 /// One cause of the decision, in words that borrow from the policy, the parameters and the orders.

@@ -122,6 +122,17 @@ impl MeasureSet {
             .copied()
             .filter(move |&measure| self.contains(measure))
     }
+
+    /// The numbers of the members, ascending.
+    pub fn numbers(self) -> impl Iterator<Item = u8> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let number = u8::try_from(left.trailing_zeros()).unwrap_or(u8::MAX);
+            // Takes the lowest bit away.
+            left &= left.checked_sub(1)?;
+            Some(number)
+        })
+    }
 }
 
 impl FromIterator<Measure> for MeasureSet {
@@ -143,5 +154,7 @@ mod tests {
         assert!(all.without_relief().iter().all(|measure| !measure.is_relief()));
         assert_eq!(all.without_relief().len(), 8);
         assert!(all.iter().map(Measure::number).is_sorted());
+        assert!(all.numbers().eq(all.iter().map(Measure::number)));
+        assert_eq!(MeasureSet::EMPTY.numbers().next(), None);
     }
 }

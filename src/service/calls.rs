@@ -23,12 +23,13 @@ use tonic::{Code, Status, body::Body};
 
 use super::{
     admission::{Charged, Class, Conduct},
+    body::AnswerBody,
     given::{self, Given},
     intake::Kind,
     spans::{CallSpan, Spans},
 };
 use crate::{
-    access::Caller,
+    access::{Access, Caller, permission},
     metrics::{CODES, Calls, Metrics},
     wire::pb,
 };
@@ -83,6 +84,10 @@ struct Method {
     /// What it is asked by.
     kind: Kind,
     class: Class,
+    /// It is the one that matters.
+    decides: bool,
+    /// Who may call it. `None`: nobody, as if it were not there.
+    access: Option<Access>,
 }
 
 impl Counting {
@@ -109,6 +114,7 @@ impl Counting {
         let calls = metrics.calls(named.iter().map(|(service, method, _)| (&**service, &**method)));
         let method = |(place, (service, method, streams)): (usize, &(String, String, (bool, bool)))| {
             let (streams, uploads) = *streams;
+            let path = format!("/{service}/{method}");
             let method_of = Method {
                 place,
                 streams,
@@ -118,8 +124,10 @@ impl Counting {
                     _ => Kind::One,
                 },
                 class: class(service, method),
+                decides: service == "greenlane.v1.FacilitationService" && method == "Decide",
+                access: permission::of_method(&path),
             };
-            (format!("/{service}/{method}"), method_of)
+            (path, method_of)
         };
         Ok(Self {
             methods: named.iter().enumerate().skip(1).map(method).collect(),
@@ -128,6 +136,8 @@ impl Counting {
                 streams: false,
                 kind: Kind::One,
                 class: Class::Other,
+                decides: false,
+                access: None,
             },
             calls,
             names: named
@@ -213,23 +223,45 @@ impl Call {
         self.method.kind
     }
 
+    /// Who may call it; `None`: nobody.
+    pub(super) const fn access(&self) -> Option<Access> {
+        self.method.access
+    }
+
+    /// Whether it is a unary `Decide`.
+    pub(super) const fn decides(&self) -> bool {
+        self.method.decides
+    }
+
+    /// Whose it is, where somebody is known.
+    pub(super) const fn caller(&self) -> Option<&Arc<Caller>> {
+        self.caller.as_ref()
+    }
+
     /// Keeps what it is charged with until it ends.
     pub(super) fn charge(&mut self, charged: Option<Charged>) {
         self.charged = charged;
     }
 
+    /// Counts a unary call that is answered with that decision.
+    pub(super) fn decided(mut self, given: &Given) {
+        self.answered = true;
+        self.end(Code::Ok, Some(given));
+        given::answer();
+    }
+
     /// Counts the call when it ends: now, unless the answer is a stream.
-    pub(super) fn answered(mut self, response: Response<Body>) -> Response<Body> {
+    pub(super) fn answered(mut self, response: Response<Body>) -> Response<AnswerBody> {
         let given = given::take().filter(|given| given.at >= self.begun);
         self.answered = true;
         let status = status(response.headers());
         // Without a status in the headers the answer of a unary method is whole, and OK stands behind it.
         if self.method.streams && status.is_none() {
-            return response.map(|body| Body::new(Counted { body, call: self }));
+            return response.map(|body| AnswerBody::Tonic(Body::new(Counted { body, call: self })));
         }
         self.end(status.unwrap_or(Code::Ok), given.as_ref());
         given::answer();
-        response
+        response.map(AnswerBody::Tonic)
     }
 
     fn end(&mut self, code: Code, given: Option<&Given>) {

@@ -11,35 +11,38 @@ use tower_service::Service;
 use super::{
     admission::{Admitted, Conduct, Gatekeeper, Holding, Turn},
     authentication::Credentials,
+    body::AnswerBody,
     calling,
     calls::{Call, Counting},
     deadline::Deadline,
     ending::Ending,
+    facilitation::FacilitationRpc,
     intake::{Intake, Intakes, Kind},
     served::{
         audit_service_server::AuditServiceServer, facilitation_service_server::FacilitationServiceServer,
         priority_service_server::PriorityServiceServer, registry_service_server::RegistryServiceServer,
     },
     status::Refusal,
+    unary::{self, Unary},
 };
 use crate::{
-    access::{Access, Caller, permission},
+    access::{Access, Caller},
     shipments::Shipments,
     upstream::status::FeedStatus,
 };
 
 /// What a service answers, as tonic's generated servers give it.
-pub type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+pub type Answer<B = Body> = Pin<Box<dyn Future<Output = Result<Response<B>, Infallible>> + Send>>;
 
 /// Every service of one process. A clone a connection.
 #[derive(Debug, Clone)]
-pub struct Dispatch<F, R, A, P, H, V1, V1Alpha> {
+pub struct Dispatch<R, A, P, H, V1, V1Alpha> {
     /// Counts every call.
     pub counting: Arc<Counting>,
     /// Tells whether there is data to decide on.
     pub feed: Arc<FeedStatus>,
     /// `FacilitationService`.
-    pub facilitation: FacilitationServiceServer<F>,
+    pub facilitation: Arc<Unary>,
     /// `RegistryService`.
     pub registry: RegistryServiceServer<R>,
     /// `AuditService`.
@@ -87,10 +90,8 @@ impl<S> GrpcService for S where
 {
 }
 
-impl<F, R, A, P, H, V1, V1Alpha> hyper::service::Service<Request<Incoming>>
-    for Dispatch<F, R, A, P, H, V1, V1Alpha>
+impl<R, A, P, H, V1, V1Alpha> hyper::service::Service<Request<Incoming>> for Dispatch<R, A, P, H, V1, V1Alpha>
 where
-    FacilitationServiceServer<F>: GrpcService,
     RegistryServiceServer<R>: GrpcService,
     AuditServiceServer<A>: GrpcService,
     PriorityServiceServer<P>: GrpcService,
@@ -98,15 +99,15 @@ where
     V1: GrpcService,
     V1Alpha: GrpcService,
 {
-    type Response = Response<Body>;
+    type Response = Response<AnswerBody>;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = Answer<AnswerBody>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Answer {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let begun = Instant::now();
         let mut call = self.counting.begin(&request, begun.into_std(), &self.conduct);
         // Before anything else: who is not known learns nothing of the request, the data or the deadline.
-        let caller = match self.admitted(&request) {
+        let caller = match self.admitted(&call, &request) {
             Ok(caller) => caller,
             Err(refusal) => {
                 let account = self.holding.of_address();
@@ -133,7 +134,7 @@ where
                 .map(|caller| self.credentials.standing(caller, request.headers()));
             request.extensions_mut().insert(self.ending.with(standing));
         }
-        call.is_of(caller.clone());
+        call.is_of(caller);
         let deadline = match Deadline::from_headers(request.headers(), begun) {
             Ok(deadline) => deadline,
             Err(bad) => return answered_with(call, bad.into()),
@@ -147,25 +148,24 @@ where
         }
         let (kind, conduct) = (call.kind(), Arc::clone(&self.conduct));
         let request = request.map(|body| Intake::new(body, Arc::clone(&self.intakes), conduct, kind, begun));
+        if call.decides() {
+            let admitted = unary::Admitted {
+                request,
+                call,
+                turn,
+                deadline,
+            };
+            return Box::pin(Arc::clone(&self.facilitation).answered(admitted));
+        }
         let answer = self.route(request);
-        let late = deadline.map(|deadline| (deadline, Arc::clone(&self.gatekeeper)));
+        let gatekeeper = Arc::clone(&self.gatekeeper);
         let answer = async move {
-            if let Turn::Later(come) = turn {
-                // Its sender goes only with the thread; whether the deadline has passed is looked at below.
-                let _come = match deadline {
-                    Some(Deadline(at)) => timeout_at(at, come).await.is_ok(),
-                    None => come.await.is_ok(),
-                };
+            match its_turn(turn, deadline, &gatekeeper).await {
+                Ok(()) => answer.await,
+                Err(refusal) => Ok(Status::from(refusal).into_http()),
             }
-            if let Some((Deadline(at), gatekeeper)) = late
-                && at <= Instant::now()
-            {
-                gatekeeper.count_late();
-                return Ok(Status::from(Refusal::DeadlineExceeded).into_http());
-            }
-            answer.await
         };
-        let answer = calling::of(caller, answer);
+        let answer = calling::of(call.caller().cloned(), answer);
         Box::pin(async move {
             let response = match deadline {
                 None => answer.await?,
@@ -179,9 +179,8 @@ where
     }
 }
 
-impl<F, R, A, P, H, V1, V1Alpha> Dispatch<F, R, A, P, H, V1, V1Alpha>
+impl<R, A, P, H, V1, V1Alpha> Dispatch<R, A, P, H, V1, V1Alpha>
 where
-    FacilitationServiceServer<F>: GrpcService,
     RegistryServiceServer<R>: GrpcService,
     AuditServiceServer<A>: GrpcService,
     PriorityServiceServer<P>: GrpcService,
@@ -190,9 +189,8 @@ where
     V1Alpha: GrpcService,
 {
     /// Who calls, if that may call the method; `None` where anybody may.
-    fn admitted(&self, request: &Request<Incoming>) -> Result<Option<Arc<Caller>>, Refusal> {
-        let path = request.uri().path();
-        let access = permission::of_method(path);
+    fn admitted(&self, call: &Call, request: &Request<Incoming>) -> Result<Option<Arc<Caller>>, Refusal> {
+        let access = call.access();
         if access == Some(Access::Open) {
             return Ok(None);
         }
@@ -202,7 +200,7 @@ where
             .map_err(Refusal::Unauthenticated)?;
         self.credentials
             .authentication()
-            .permitted_access(&caller, access, path)?;
+            .permitted_access(&caller, access, request.uri().path())?;
         Ok(Some(caller))
     }
 
@@ -215,12 +213,12 @@ where
             .next()
             .unwrap_or_default();
         // The one that matters stands first.
-        if service == FacilitationServiceServer::<F>::NAME {
+        if service == FacilitationServiceServer::<FacilitationRpc>::NAME {
             // Before the message is decoded: while loading, the answer is the same whatever the request.
             if !self.feed.is_ready() {
                 return refused(Refusal::NotReady.into());
             }
-            call(&self.facilitation, request)
+            call(self.facilitation.server(), request)
         } else if service == PriorityServiceServer::<P>::NAME {
             if !self.shipments.is_ready() {
                 return refused(Refusal::NoShipments.into());
@@ -242,7 +240,27 @@ where
     }
 }
 
-fn answered_with(call: Call, refusal: Refusal) -> Answer {
+/// Completes when a call may begin, unless its deadline has passed by then.
+pub(super) async fn its_turn(
+    turn: Turn,
+    deadline: Option<Deadline>,
+    gatekeeper: &Gatekeeper,
+) -> Result<(), Refusal> {
+    if let Turn::Later(come) = turn {
+        // Its sender goes only with the thread; whether the deadline has passed is looked at below.
+        let _come = match deadline {
+            Some(Deadline(at)) => timeout_at(at, come).await.is_ok(),
+            None => come.await.is_ok(),
+        };
+    }
+    if deadline.is_some_and(|Deadline(at)| at <= Instant::now()) {
+        gatekeeper.count_late();
+        return Err(Refusal::DeadlineExceeded);
+    }
+    Ok(())
+}
+
+fn answered_with(call: Call, refusal: Refusal) -> Answer<AnswerBody> {
     Box::pin(std::future::ready(Ok(
         call.answered(Status::from(refusal).into_http())
     )))
@@ -263,7 +281,11 @@ mod tests {
     use prost_types::FileDescriptorSet;
 
     use super::*;
-    use crate::{access::Roles, metrics::Metrics, wire::pb};
+    use crate::{
+        access::{Roles, permission},
+        metrics::Metrics,
+        wire::pb,
+    };
 
     /// Every method that is served: its path, and whether it answers with a stream.
     fn methods() -> Vec<(String, bool)> {

@@ -1,6 +1,7 @@
 //! `FacilitationService`: what clearance systems call.
 
 mod answer;
+mod encoded;
 mod simulate;
 mod versions;
 
@@ -10,9 +11,10 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio::task::yield_now;
 use tokio_stream::Stream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Response, Status, Streaming};
 
-use self::answer::Answered;
+pub use self::answer::Answered;
+use self::answer::Decided;
 use super::{
     admission::Account,
     calling,
@@ -33,7 +35,7 @@ use crate::{
     upstream::{history::History, status::FeedStatus},
     wire::{
         lenient::MAX_BATCH,
-        pb, raw,
+        pb, raw, usual,
         validate::{self, ValidRequest, Window},
         violations::{Violations, undecodable_field},
     },
@@ -72,6 +74,35 @@ pub struct FacilitationRpc {
     pub shipments: Arc<Shipments>,
 }
 
+/// A request that may be decided.
+#[derive(Debug)]
+struct Request {
+    valid: ValidRequest,
+    /// The message, where it is not a usual one.
+    message: Option<Box<pb::DecideRequest>>,
+}
+
+/// Why a request is not decided at once.
+#[derive(Debug)]
+enum NotYet {
+    Refused(Refusal),
+    /// The registry is to reach a version first.
+    Waits(Box<Request>, pb::RegistryVersion),
+}
+
+impl From<Refusal> for NotYet {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Request {
+    /// The version that the registry is to have reached before it is decided.
+    fn wanted(&self) -> Option<&pb::RegistryVersion> {
+        self.message.as_ref()?.min_registry_version.as_ref()
+    }
+}
+
 impl FacilitationRpc {
     /// Whether there is data to decide on.
     pub fn ready(&self) -> Result<(), Refusal> {
@@ -92,7 +123,11 @@ impl FacilitationRpc {
         first.unwrap_or(crate::domain::Date::MAX)
     }
 
-    fn validate(&self, request: &pb::DecideRequest, moment: &Moment) -> Result<ValidRequest, Refusal> {
+    /// Reads an encoded `DecideRequest`, and holds it against every rule.
+    fn read(&self, bytes: &Bytes, moment: &Moment) -> Result<Request, Refusal> {
+        if bytes.len() > MAX_REQUEST_BYTES {
+            return Err(Refusal::RequestTooLarge);
+        }
         let AcceptanceWindow { ahead, behind } = self.window;
         let window = Window {
             now: moment.timestamp,
@@ -100,28 +135,47 @@ impl FacilitationRpc {
             behind,
             first_policy: self.first_policy(),
         };
-        validate::request(request, &window).map_err(Refusal::Invalid)
+        if let Some(valid) = usual::request(bytes, &window) {
+            return Ok(Request { valid, message: None });
+        }
+        let message = pb::DecideRequest::decode(bytes.clone());
+        let message = message.map_err(|error| Refusal::Invalid(undecodable_field(&error)))?;
+        let valid = validate::request(&message, &window).map_err(Refusal::Invalid)?;
+        Ok(Request {
+            valid,
+            message: Some(Box::new(message)),
+        })
     }
 
     /// The answer to an encoded `DecideRequest`, once it is in the log.
-    async fn answer(
+    pub(super) async fn answer(
         &self,
         bytes: Bytes,
         deadline: Option<Deadline>,
         caller: &Caller,
     ) -> Result<Answered, Refusal> {
         self.ready()?;
-        let mut moment = Moment::now();
+        let moment = Moment::now();
         let begun = moment.monotonic;
         self.in_time(deadline, &moment)?;
-        let request = decode(bytes.clone())?;
-        let valid = self.validate(&request, &moment)?;
-        if let Some(wanted) = &request.min_registry_version {
-            self.reach(wanted, deadline).await?;
-            moment = Moment::now();
-        }
-        let decided = self.decide(&bytes, &request, &valid, &moment, caller)?;
+        let decided = match self.decide_at_once(&bytes, &moment, caller) {
+            Ok(decided) => decided,
+            Err(NotYet::Refused(refusal)) => return Err(refusal),
+            Err(NotYet::Waits(request, wanted)) => {
+                self.reach(&wanted, deadline).await?;
+                self.decide(&bytes, &request, &Moment::now(), caller)?
+            }
+        };
         self.logged(decided, begun).await
+    }
+
+    /// Decides, unless the registry is to reach a version first. No part of a future, which would carry what this one needs.
+    fn decide_at_once(&self, bytes: &Bytes, moment: &Moment, caller: &Caller) -> Result<Decided, NotYet> {
+        let request = self.read(bytes, moment)?;
+        if let Some(wanted) = request.wanted().cloned() {
+            return Err(NotYet::Waits(Box::new(request), wanted));
+        }
+        Ok(self.decide(bytes, &request, moment, caller)?)
     }
 
     /// Nothing is decided for a caller that does not wait for it any more.
@@ -140,7 +194,7 @@ impl FacilitationRpc {
         deadline: Option<Deadline>,
         caller: &Caller,
     ) -> Result<Bytes, Refusal> {
-        Ok(self.answer(bytes, deadline, caller).await?.decision)
+        Ok(self.answer(bytes, deadline, caller).await?.decision.decision())
     }
 
     /// As [`Self::answer`], for a message of a stream, which may lack the request.
@@ -177,15 +231,14 @@ impl FacilitationRpc {
         let begun = moment.monotonic;
         let valid = |bytes: Result<Bytes, Violations>| {
             let bytes = bytes.map_err(Refusal::Invalid)?;
-            let request = decode(bytes.clone())?;
-            let valid = self.validate(&request, &moment)?;
-            Ok::<_, Refusal>((bytes, request, valid))
+            let request = self.read(&bytes, &moment)?;
+            Ok::<_, Refusal>((bytes, request))
         };
         let items: Vec<_> = items.map(valid).collect();
         let wanted = items
             .iter()
             .flatten()
-            .filter_map(|(_, request, _)| request.min_registry_version.clone());
+            .filter_map(|(_, request)| request.wanted().cloned());
         let wanted: Vec<_> = wanted.collect();
         let reached = if wanted.is_empty() {
             None
@@ -194,13 +247,13 @@ impl FacilitationRpc {
             moment = Moment::now();
             Some(reached)
         };
-        let decide = |item: Result<(Bytes, pb::DecideRequest, ValidRequest), Refusal>, moment: &Moment| {
-            let (bytes, request, valid) = item?;
-            if let (Some(reached), Some(wanted)) = (&reached, &request.min_registry_version) {
+        let decide = |item: Result<(Bytes, Request), Refusal>, moment: &Moment| {
+            let (bytes, request) = item?;
+            if let (Some(reached), Some(wanted)) = (&reached, request.wanted()) {
                 reached(wanted)?;
             }
             self.in_time(deadline, moment)?;
-            self.decide(&bytes, &request, &valid, moment, caller)
+            self.decide(&bytes, &request, moment, caller)
         };
         // All of them are gathered before the first is waited for: they share groups.
         let mut decided = Vec::with_capacity(items.len());
@@ -217,7 +270,7 @@ impl FacilitationRpc {
                 Ok(decided) => self
                     .logged(decided, begun)
                     .await
-                    .map(|answered| answered.decision),
+                    .map(|answered| answered.decision.decision()),
                 Err(refusal) => Err(refusal),
             };
             results.push(answer.map_err(item_error).into());
@@ -226,19 +279,12 @@ impl FacilitationRpc {
     }
 }
 
-fn decode(bytes: Bytes) -> Result<pb::DecideRequest, Refusal> {
-    if bytes.len() > MAX_REQUEST_BYTES {
-        return Err(Refusal::RequestTooLarge);
-    }
-    pb::DecideRequest::decode(bytes).map_err(|error| Refusal::Invalid(undecodable_field(&error)))
-}
-
 /// Whom decisions are counted for, where they are.
-fn account_of<T>(request: &Request<T>) -> Option<Arc<Account>> {
+fn account_of<T>(request: &tonic::Request<T>) -> Option<Arc<Account>> {
     request.extensions().get::<Arc<Account>>().cloned()
 }
 
-fn deadline_of<T>(request: &Request<T>) -> Option<Deadline> {
+fn deadline_of<T>(request: &tonic::Request<T>) -> Option<Deadline> {
     request.extensions().get::<Deadline>().copied()
 }
 
@@ -248,18 +294,19 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
 
     async fn decide(
         &self,
-        request: Request<raw::DecideRequest>,
+        request: tonic::Request<raw::DecideRequest>,
     ) -> Result<Response<raw::DecideResponse>, Status> {
         let deadline = deadline_of(&request);
         let caller = calling::caller()?;
         let Answered { decision, given } = self.answer(request.into_inner().0, deadline, &caller).await?;
         given::leave(given);
+        let decision = decision.decision();
         Ok(Response::new(raw::DecideResponse { decision }))
     }
 
     async fn batch_decide(
         &self,
-        request: Request<pb::BatchDecideRequest>,
+        request: tonic::Request<pb::BatchDecideRequest>,
     ) -> Result<Response<raw::BatchDecideResponse>, Status> {
         let (deadline, account) = (deadline_of(&request), account_of(&request));
         let requests = request.into_inner().requests;
@@ -274,7 +321,7 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
 
     async fn decide_stream(
         &self,
-        request: Request<Streaming<pb::DecideStreamRequest>>,
+        request: tonic::Request<Streaming<pb::DecideStreamRequest>>,
     ) -> Result<Response<Self::DecideStreamStream>, Status> {
         self.ready()?;
         let (deadline, ending) = (deadline_of(&request), Ending::of(&request));
@@ -288,7 +335,7 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
 
     async fn simulate(
         &self,
-        request: Request<pb::SimulateRequest>,
+        request: tonic::Request<pb::SimulateRequest>,
     ) -> Result<Response<pb::SimulateResponse>, Status> {
         let deadline = deadline_of(&request);
         let caller = calling::caller()?;

@@ -4,6 +4,8 @@
 //! whether it comes byte by byte or stops in the middle; of a stream, the time between two messages is its caller's own.
 
 use std::{
+    collections::VecDeque,
+    future::poll_fn,
     pin::Pin,
     sync::{
         Arc,
@@ -29,15 +31,15 @@ pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 /// Of a message in gRPC: whether it is compressed, and its length.
 const HEAD: usize = 5;
 
-/// What holds for every body of a process.
-#[derive(Debug)]
+/// What holds for every body of a process. A clone a thread, so that no other processor counts who holds it.
+#[derive(Debug, Clone)]
 pub struct Intakes {
     /// How long a message may take; zero: any time.
     pub timeout: Duration,
     /// Bytes that unfinished messages may hold together.
     pub max_held: usize,
     /// What they hold.
-    pub held: AtomicUsize,
+    pub held: Arc<AtomicUsize>,
     /// Counts what is given up.
     pub metrics: Arc<Metrics>,
 }
@@ -66,7 +68,9 @@ pub struct Intake<B = Incoming> {
     since: Instant,
     /// There only once something had to be waited for.
     late: Option<Pin<Box<Sleep>>>,
-    given_up: bool,
+    /// What was looked at and put back.
+    put_back: VecDeque<Result<Frame<Bytes>, Status>>,
+    ended: bool,
 }
 
 impl<B> Intake<B> {
@@ -81,7 +85,8 @@ impl<B> Intake<B> {
             kind,
             since: begun,
             late: None,
-            given_up: false,
+            put_back: VecDeque::new(),
+            ended: false,
         }
     }
 
@@ -134,9 +139,44 @@ impl<B> Intake<B> {
     }
 
     fn give_up(&mut self, refusal: Refusal) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.given_up = true;
+        self.ended = true;
         Poll::Ready(Some(Err(refusal.into())))
     }
+}
+
+impl<B> Intake<B>
+where
+    Self: Body<Data = Bytes, Error = Status> + Unpin,
+{
+    /// The one message of a body that is as most are: at most so many bytes, not compressed, in a frame of its own, and
+    /// nothing behind it. Any other body is left as it was, for who knows what to answer to it.
+    pub async fn usual_message(&mut self, most: usize) -> Option<Bytes> {
+        let mut message = None;
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut *self).poll_frame(context)).await {
+            match frame.map(Frame::into_data) {
+                Ok(Ok(data)) if data.is_empty() => {}
+                Ok(Ok(data)) if message.is_none() && is_one_message(&data, most) => message = Some(data),
+                // Nothing is read from trailers.
+                Ok(Err(_)) if message.is_some() => {}
+                unusual => {
+                    let unusual = unusual.map(|frame| frame.map_or_else(|frame| frame, Frame::data));
+                    self.put_back = message.map(|data| Ok(Frame::data(data))).into_iter().collect();
+                    self.put_back.push_back(unusual);
+                    return None;
+                }
+            }
+        }
+        message.map(|mut data| data.split_off(HEAD))
+    }
+}
+
+/// Whether that is the whole frame of one message.
+fn is_one_message(data: &Bytes, most: usize) -> bool {
+    let Some((&[is_compressed, ref length @ ..], message)) = data.split_first_chunk::<HEAD>() else {
+        return false;
+    };
+    let is_whole = usize::try_from(u32::from_be_bytes(*length)) == Ok(message.len());
+    is_compressed == 0 && is_whole && message.len() <= most
 }
 
 impl<B> Drop for Intake<B> {
@@ -153,7 +193,10 @@ impl<B: Body<Data = Bytes, Error: Into<tonic::codegen::StdError>> + Unpin> Body 
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if self.given_up {
+        if let Some(frame) = self.put_back.pop_front() {
+            return Poll::Ready(Some(frame));
+        }
+        if self.ended {
             return Poll::Ready(None);
         }
         match Pin::new(&mut self.body).poll_frame(context) {
@@ -168,10 +211,13 @@ impl<B: Body<Data = Bytes, Error: Into<tonic::codegen::StdError>> + Unpin> Body 
             Poll::Ready(Some(Err(error))) => {
                 // What is answered now, nobody takes.
                 self.conduct.reset();
-                self.given_up = true;
+                self.ended = true;
                 Poll::Ready(Some(Err(Status::from_error(error.into()))))
             }
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(None) => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
             Poll::Pending if self.is_late(context) => {
                 self.intakes.metrics.shed(Shed::Stalled, 1);
                 self.give_up(Refusal::Unfinished)
@@ -181,7 +227,7 @@ impl<B: Body<Data = Bytes, Error: Into<tonic::codegen::StdError>> + Unpin> Body 
     }
 
     fn is_end_stream(&self) -> bool {
-        self.given_up || self.body.is_end_stream()
+        self.put_back.is_empty() && (self.ended || self.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {

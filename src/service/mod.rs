@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! bytes -> codec -> validate (wire -> domain, all violations at once) -> facilitation -> convert (domain -> wire)
+//! bytes -> unary -> usual    (the same of most requests to decide)    -> facilitation -> encode  (domain -> bytes)
 //! ```
 
 pub mod admission;
 pub mod audit;
 pub mod authentication;
+pub mod body;
 mod calling;
 pub mod calls;
 pub mod codec;
@@ -22,6 +24,7 @@ pub mod priority;
 pub mod registry;
 pub mod spans;
 pub mod status;
+pub mod unary;
 
 /// The generated servers.
 #[allow(

@@ -9,29 +9,64 @@ use crate::{
     domain::{
         CreditTier,
         decision::{Decision, PartyAssessment, Reason},
+        declaration::Declaration,
     },
     facilitation::Outcome,
 };
 
+/// What an answer repeats of what was asked.
+pub trait Asked {
+    /// The declaration's number.
+    fn declaration_number(&self) -> &str;
+
+    /// Each party's role, as its number, and its identifier as it was sent; an empty one where none was.
+    fn parties(&self) -> impl Iterator<Item = (i32, &str)>;
+}
+
+impl Asked for pb::DecideRequest {
+    fn declaration_number(&self) -> &str {
+        &self.declaration_number
+    }
+
+    fn parties(&self) -> impl Iterator<Item = (i32, &str)> {
+        self.parties.iter().map(|party| {
+            let text = match &party.identifier {
+                Some(
+                    Identifier::CustomsCode(id) | Identifier::SocialCreditCode(id) | Identifier::AeoCode(id),
+                ) => id,
+                None => "",
+            };
+            (party.role, text)
+        })
+    }
+}
+
+/// Of a declaration whose identifiers were sent in their normal form, as those of [`usual`](super::usual) requests are.
+impl Asked for Declaration {
+    fn declaration_number(&self) -> &str {
+        self.number.as_str()
+    }
+
+    fn parties(&self) -> impl Iterator<Item = (i32, &str)> {
+        let parties = self.parties.iter();
+        parties.map(|party| (party.role.number().into(), party.id.as_str()))
+    }
+}
+
 /// Appends a `Decision`. Allocates nothing but the buffer's growth.
-pub fn decision(buffer: &mut Vec<u8>, decision_id: &str, request: &pb::DecideRequest, outcome: &Outcome<'_>) {
-    written(buffer, decision_id, request, outcome, reason);
+pub fn decision(buffer: &mut Vec<u8>, decision_id: &str, asked: &impl Asked, outcome: &Outcome<'_>) {
+    written(buffer, decision_id, asked, outcome, reason);
 }
 
 /// The same without what only officers and auditors may read.
-pub fn public_decision(
-    buffer: &mut Vec<u8>,
-    decision_id: &str,
-    request: &pb::DecideRequest,
-    outcome: &Outcome<'_>,
-) {
-    written(buffer, decision_id, request, outcome, public_reason);
+pub fn public_decision(buffer: &mut Vec<u8>, decision_id: &str, asked: &impl Asked, outcome: &Outcome<'_>) {
+    written(buffer, decision_id, asked, outcome, public_reason);
 }
 
 fn written(
     buffer: &mut Vec<u8>,
     decision_id: &str,
-    request: &pb::DecideRequest,
+    asked: &impl Asked,
     outcome: &Outcome<'_>,
     reason: impl Fn(&mut Fields<'_>, &Reason<'_>),
 ) {
@@ -51,9 +86,9 @@ fn written(
     } = &outcome.decision;
     let mut fields = Fields(buffer);
     fields.text(1, decision_id);
-    fields.text(2, &request.declaration_number);
+    fields.text(2, asked.declaration_number());
     fields.number(3, credit_tier.number());
-    for (sent, found) in request.parties.iter().zip(parties) {
+    for (sent, found) in asked.parties().zip(parties) {
         fields.message(4, |fields| party(fields, sent, found));
     }
     fields.number(5, *governing_party);
@@ -72,13 +107,10 @@ fn written(
     });
     fields.message(9, |fields| {
         fields.number(1, blocked_by.is_empty());
-        fields.packed(
-            2,
-            blocked_by.iter().map(crate::domain::decision::ReasonCode::number),
-        );
+        fields.packed(2, blocked_by.numbers());
     });
     fields.number(10, lane.number());
-    fields.packed(11, measures.iter().map(crate::domain::measure::Measure::number));
+    fields.packed(11, measures.numbers());
     for own in reasons {
         // An article and a sentence or two.
         fields.sized_message(12, 1, |fields| reason(fields, own));
@@ -100,14 +132,10 @@ fn written(
     fields.instant(18, *valid_until);
 }
 
-fn party(fields: &mut Fields<'_>, sent: &pb::Party, found: &PartyAssessment) {
+fn party(fields: &mut Fields<'_>, (role, identifier): (i32, &str), found: &PartyAssessment) {
     let tier = |tier: Option<CreditTier>| tier.map_or(0, CreditTier::number);
-    fields.number(1, i64::from(sent.role).cast_unsigned());
-    if let Some(Identifier::CustomsCode(id) | Identifier::SocialCreditCode(id) | Identifier::AeoCode(id)) =
-        &sent.identifier
-    {
-        fields.text(2, id);
-    }
+    fields.number(1, i64::from(role).cast_unsigned());
+    fields.text(2, identifier);
     if let Some(code) = &found.customs_code {
         fields.text(3, code.as_str());
     }
@@ -116,8 +144,7 @@ fn party(fields: &mut Fields<'_>, sent: &pb::Party, found: &PartyAssessment) {
     fields.number(6, found.counted);
     fields.number(7, tier(found.registered_tier));
     fields.number(8, tier(found.standing));
-    let measures = found.enterprise_measures.iter();
-    fields.packed(9, measures.map(crate::domain::measure::Measure::number));
+    fields.packed(9, found.enterprise_measures.numbers());
 }
 
 fn reason(fields: &mut Fields<'_>, reason: &Reason<'_>) {

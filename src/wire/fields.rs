@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use prost::encoding::{WireType, encode_varint, encoded_len_varint};
 
 use super::convert;
 
@@ -16,7 +16,18 @@ pub(super) struct Fields<'b>(pub(super) &'b mut Vec<u8>);
 
 impl Fields<'_> {
     fn key(&mut self, number: u32, wire_type: WireType) {
-        encode_key(number, wire_type, self.0);
+        self.varint(u64::from(number << 3 | wire_type as u32));
+    }
+
+    /// Keys, lengths and most numbers are of one byte: shorter than prost's, which is made for ten.
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            let [low, ..] = value.to_le_bytes();
+            self.0.push(low | 0x80);
+            value >>= 7;
+        }
+        let [last, ..] = value.to_le_bytes();
+        self.0.push(last);
     }
 
     /// A varint field; signed numbers go through `u64` as they are.
@@ -30,7 +41,7 @@ impl Fields<'_> {
     /// A varint field that tells a zero from nothing.
     pub(super) fn present_number(&mut self, number: u32, value: impl Into<u64>) {
         self.key(number, WireType::Varint);
-        encode_varint(value.into(), self.0);
+        self.varint(value.into());
     }
 
     /// A `fixed64` field.
@@ -51,7 +62,7 @@ impl Fields<'_> {
     /// A string field that tells an empty one from nothing, as the members of a oneof do; or a message already encoded.
     pub(super) fn embedded(&mut self, number: u32, bytes: &[u8]) {
         self.key(number, WireType::LengthDelimited);
-        encode_varint(bytes.len() as u64, self.0);
+        self.varint(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! pb::DecideRequest -> validate (every rule at once) -> domain::Declaration     facilitation::Outcome -> convert -> pb::Decision
-//!                                                                                                    -> encode  -> its bytes
+//! bytes of a usual one -> usual ----------------------------^                                         -> encode  -> its bytes
 //! ```
 
 pub mod convert;
@@ -15,6 +15,7 @@ pub mod lenient;
 pub mod raw;
 pub mod record;
 pub mod shipment_key;
+pub mod usual;
 pub mod validate;
 pub mod violations;
 

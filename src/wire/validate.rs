@@ -20,8 +20,10 @@ use crate::domain::{
     identifier::{DeclarationNumber, EnterpriseId, ParsedAeoCode},
 };
 
-const MAX_GOODS: usize = 100;
-const MAX_CONTAINERS: usize = 100;
+/// Most goods items a declaration may name.
+pub(super) const MAX_GOODS: usize = 100;
+/// Most containers a declaration may name.
+pub(super) const MAX_CONTAINERS: usize = 100;
 
 /// Which acceptance times are taken.
 #[derive(Debug, Clone, Copy)]
@@ -36,8 +38,25 @@ pub struct Window {
     pub first_policy: Date,
 }
 
+impl Window {
+    /// The first instant that is taken, but for the policies.
+    pub(super) fn earliest(&self) -> Timestamp {
+        let earliest = self.now.checked_sub(signed(self.behind));
+        earliest.unwrap_or(Timestamp::MIN)
+    }
+
+    /// The last one.
+    pub(super) fn latest(&self) -> Timestamp {
+        later(self.now, signed(self.ahead))
+    }
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
 /// A request that keeps every rule.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidRequest {
     /// What was declared.
     pub declaration: Declaration,
@@ -69,18 +88,13 @@ fn accepted_at(
     };
     let field = "accepted_at";
     let accepted_at = instant(field, sent, violations)?;
-    let bound = |by: Duration| SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
-    let earliest = window
-        .now
-        .checked_sub(bound(window.behind))
-        .unwrap_or(Timestamp::MIN);
-    if accepted_at > later(window.now, bound(window.ahead)) {
+    if accepted_at > window.latest() {
         let ahead = humantime::format_duration(window.ahead);
         violations.add(
             field,
             format!("must be at most {ahead} ahead of the server's time"),
         );
-    } else if accepted_at < earliest {
+    } else if accepted_at < window.earliest() {
         let behind = humantime::format_duration(window.behind);
         violations.add(
             field,
@@ -147,17 +161,26 @@ pub fn declaration(request: &pb::DecideRequest, violations: &mut Violations) -> 
 }
 
 fn check_direction(number: &DeclarationNumber, direction: Direction, violations: &mut Violations) {
-    let agrees = match direction {
-        Direction::Import => matches!(number.direction_character(), b'1' | b'I'),
-        Direction::Export => matches!(number.direction_character(), b'0' | b'E'),
-        Direction::Transit => true,
-    };
-    if !agrees {
+    if !agrees(number, direction) {
         violations.add(
             "direction",
             "must agree with character 9 of declaration_number: 0 or E for EXPORT, 1 or I for IMPORT",
         );
     }
+}
+
+/// Whether a number is one of declarations of that direction.
+pub(super) fn agrees(number: &DeclarationNumber, direction: Direction) -> bool {
+    match direction {
+        Direction::Import => matches!(number.direction_character(), b'1' | b'I'),
+        Direction::Export => matches!(number.direction_character(), b'0' | b'E'),
+        Direction::Transit => true,
+    }
+}
+
+/// Whether that is the number of a transport document: printable ASCII without spaces.
+pub(super) fn is_transport_document(text: &str) -> bool {
+    text.bytes().all(|byte| (0x21..=0x7e).contains(&byte))
 }
 
 fn parse<T: FromStr<Err: std::fmt::Display>>(
@@ -325,7 +348,7 @@ impl Checker<'_> {
         }
         let number = ArrayString::from(sent)
             .ok()
-            .filter(|_| sent.bytes().all(|byte| (0x21..=0x7e).contains(&byte)));
+            .filter(|_| is_transport_document(sent));
         if number.is_none() {
             self.violations.add(
                 "transport_document_number",

@@ -25,6 +25,9 @@ proptest! {
         let outcome = outcome(&world, &facts);
         let mut written = Vec::new();
         encode::decision(&mut written, DECISION_ID, &request, &outcome);
+        let mut of_declaration = Vec::new();
+        encode::decision(&mut of_declaration, DECISION_ID, &world.declaration, &outcome);
+        prop_assert_eq!(&of_declaration, &written);
         let message = Answered::of(&world).decision;
         prop_assert_eq!(pb::Decision::decode(written.as_slice()).unwrap(), message.clone());
         prop_assert_eq!(written, message.encode_to_vec());

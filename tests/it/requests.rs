@@ -5,7 +5,9 @@ use greenlane::{
     domain::CreditTier,
     facilitation::{Moment, Simulation},
     wire::{
+        encode::Asked,
         pb::{self, batch_decide_result, party::Identifier},
+        usual,
         validate::{self, Window},
         violations::{Violations, undecodable_field},
     },
@@ -71,6 +73,18 @@ proptest! {
     }
 
     #[test]
+    fn what_is_read_at_once_is_what_its_message_says(bytes in request_bytes()) {
+        let window = window(&Replica::moment(NOW));
+        if let Some(read) = usual::request(&bytes, &window) {
+            let message = pb::DecideRequest::decode(bytes).unwrap();
+            prop_assert_eq!(validate::request(&message, &window).as_ref(), Ok(&read));
+            prop_assert_eq!(message.min_registry_version.as_ref(), None);
+            prop_assert_eq!(Asked::declaration_number(&message), read.declaration.declaration_number());
+            prop_assert!(Asked::parties(&message).eq(Asked::parties(&read.declaration)));
+        }
+    }
+
+    #[test]
     fn any_simulation_is_answered_or_told_which_of_its_fields_are_wrong(sent in simulation()) {
         let moment = Replica::moment(NOW);
         let book = REPLICA.facilitation.policies();
@@ -115,6 +129,23 @@ fn generated_requests_are_both_right_and_wrong() {
         })
         .count();
     assert!((40..360).contains(&right), "{right} of 400");
+}
+
+#[test]
+fn most_requests_that_are_right_are_read_at_once() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let window = window(&Replica::moment(NOW));
+    let (mut right, mut usual) = (0, 0);
+    for _ in 0..400 {
+        let request = request().new_tree(&mut runner).unwrap().current();
+        // Of the generated foreign codes, none is in its normal form.
+        let is_foreign = |party: &pb::Party| matches!(party.identifier, Some(Identifier::AeoCode(_)));
+        if validate::request(&request, &window).is_ok() && !request.parties.iter().any(is_foreign) {
+            right += 1;
+            usual += usize::from(usual::request(&request.encode_to_vec(), &window).is_some());
+        }
+    }
+    assert!(right > 20 && usual * 10 > right * 8, "{usual} of {right}");
 }
 
 fn window(moment: &Moment) -> Window {

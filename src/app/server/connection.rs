@@ -26,7 +26,7 @@ use tracing::debug;
 use super::{
     ConnectionLimits, ConnectionService, Shared,
     guarded::Guarded,
-    tasks::Tasks,
+    tasks::{self, Tasks},
     vigil::{Finding, Vigil},
 };
 use crate::{
@@ -84,11 +84,11 @@ impl<S: ConnectionService> Connection<S> {
             cut,
             metrics,
         } = shared;
-        let tasks = Tasks {
+        let tasks = Tasks(Arc::new(tasks::Shared {
             conduct: Arc::clone(&conduct),
             stall: limits.stall,
             metrics: Arc::clone(&metrics),
-        };
+        }));
         let io = TokioIo::new(Guarded::new(socket, Arc::clone(&conduct), limits.control_frames));
         let mut connection = pin!(http2(&limits, tasks).serve_connection(io, service));
         let mut vigil = Vigil::new(Arc::clone(&conduct), &limits);

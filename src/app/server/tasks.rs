@@ -11,9 +11,13 @@ use crate::{
     service::{admission::Conduct, given},
 };
 
-/// Runs the calls of one connection.
+/// Runs the calls of one connection. A clone for each of them.
 #[derive(Debug, Clone)]
-pub(super) struct Tasks {
+pub(super) struct Tasks(pub(super) Arc<Shared>);
+
+/// What the calls of one connection share: of its own, so that no other processor counts who holds it.
+#[derive(Debug)]
+pub(super) struct Shared {
     pub(super) conduct: Arc<Conduct>,
     /// How long a whole answer may wait for its caller; zero: any time.
     pub(super) stall: Duration,
@@ -25,8 +29,7 @@ where
     C: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, call: C) {
-        let (stall, open) = (self.stall, self.conduct.open());
-        let metrics = Arc::clone(&self.metrics);
+        let (shared, open) = (Arc::clone(&self.0), self.0.conduct.open());
         TokioExecutor::new().execute(async move {
             let _open = open;
             let mut call = pin!(call);
@@ -37,8 +40,8 @@ where
                     return Poll::Ready(true);
                 }
                 // It has all of its answer, and yet it is not at its end: the caller's window is full.
-                if given::take_answered() && !stall.is_zero() {
-                    untaken = Some(Box::pin(sleep(stall)));
+                if given::take_answered() && !shared.stall.is_zero() {
+                    untaken = Some(Box::pin(sleep(shared.stall)));
                 }
                 match &mut untaken {
                     Some(untaken) => untaken.as_mut().poll(context).map(|()| false),
@@ -47,7 +50,7 @@ where
             });
             if !taken.await {
                 // What is dropped is reset.
-                metrics.shed(Shed::Stalled, 1);
+                shared.metrics.shed(Shed::Stalled, 1);
             }
         });
     }

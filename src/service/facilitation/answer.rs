@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use uuid::{Uuid, fmt::Hyphenated};
 
-use super::FacilitationRpc;
+use super::{FacilitationRpc, Request, encoded::Encoded};
 use crate::{
     access::Caller,
     audit::{log::Appended, rates::Observation},
@@ -13,7 +13,11 @@ use crate::{
     facilitation::Moment,
     service::{given::Given, status::Refusal},
     shipments::HandedOver,
-    wire::{encode, pb, record, validate::ValidRequest},
+    wire::{
+        encode::{self, Asked},
+        record,
+        validate::ValidRequest,
+    },
 };
 
 /// Room for the usual answer, in bytes.
@@ -22,7 +26,7 @@ const USUAL_BYTES: usize = 1024;
 /// A decision that is not given before it is logged.
 #[derive(Debug)]
 pub(super) struct Decided {
-    decision: Bytes,
+    decision: Encoded,
     id: Uuid,
     appended: Appended,
     observation: Observation,
@@ -34,11 +38,18 @@ pub(super) struct Decided {
 
 /// A decision that is in the log and may be given.
 #[derive(Debug)]
-pub(super) struct Answered {
-    /// Encoded, as its caller may see it.
-    pub(super) decision: Bytes,
+pub struct Answered {
+    /// As its caller may see it.
+    pub(super) decision: Encoded,
     /// For the call that asked for it alone.
-    pub(super) given: Given,
+    pub(in crate::service) given: Given,
+}
+
+impl Answered {
+    /// A whole `DecideResponse` as gRPC frames it.
+    pub(in crate::service) fn framed(self) -> Bytes {
+        self.decision.framed()
+    }
 }
 
 impl FacilitationRpc {
@@ -89,8 +100,21 @@ impl FacilitationRpc {
     pub(super) fn decide(
         &self,
         bytes: &Bytes,
-        request: &pb::DecideRequest,
+        request: &Request,
+        moment: &Moment,
+        caller: &Caller,
+    ) -> Result<Decided, Refusal> {
+        match &request.message {
+            None => self.decided(bytes, &request.valid, &request.valid.declaration, moment, caller),
+            Some(message) => self.decided(bytes, &request.valid, &**message, moment, caller),
+        }
+    }
+
+    fn decided(
+        &self,
+        bytes: &Bytes,
         valid: &ValidRequest,
+        asked: &impl Asked,
         moment: &Moment,
         caller: &Caller,
     ) -> Result<Decided, Refusal> {
@@ -102,16 +126,16 @@ impl FacilitationRpc {
         let decided = self
             .facilitation
             .decide(declaration, *accepted_at, clock, moment, |outcome| {
-                let mut decision = Vec::with_capacity(USUAL_BYTES);
+                let mut decision = Encoded::with_capacity(USUAL_BYTES);
                 let id = decision_id(moment);
                 let mut text = [0; Hyphenated::LENGTH];
                 let text = id.hyphenated().encode_lower(&mut text);
-                encode::decision(&mut decision, text, request, &outcome);
+                encode::decision(&mut decision.0, text, asked, &outcome);
                 let appended = self.lane.append(|buffer| {
                     let record = record::DecisionRecord {
                         recorded_at: moment.timestamp,
                         request: bytes,
-                        decision: &decision,
+                        decision: decision.bytes(),
                         outcome: &outcome,
                         caller: &caller.name,
                     };
@@ -120,10 +144,10 @@ impl FacilitationRpc {
                 // The log keeps everything; few orders have a reason that not everybody may read.
                 if !caller.sees_confidential() && outcome.decision.is_confidential() {
                     decision.clear();
-                    encode::public_decision(&mut decision, text, request, &outcome);
+                    encode::public_decision(&mut decision.0, text, asked, &outcome);
                 }
                 Decided {
-                    decision: decision.into(),
+                    decision,
                     id,
                     appended,
                     observation: Observation::made(&outcome, declaration.customs_office),

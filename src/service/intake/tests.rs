@@ -35,7 +35,7 @@ fn intakes(max_held: usize) -> Arc<Intakes> {
     Arc::new(Intakes {
         timeout: Duration::from_millis(20),
         max_held,
-        held: AtomicUsize::new(0),
+        held: Arc::default(),
         metrics: Arc::default(),
     })
 }
@@ -141,4 +141,85 @@ async fn only_a_batch_may_be_long_and_what_is_too_long_is_refused_before_it_come
         ))
         .is_ok()
     );
+}
+
+/// A body of those frames that ends behind them.
+struct Frames(VecDeque<Frame<Bytes>>);
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Poll::Ready(self.0.pop_front().map(Ok))
+    }
+}
+
+/// What a body of those parts, and of trailers behind them, gives for a usual message, and all that it gives thereafter.
+async fn looked_at(parts: &[&[u8]], has_trailers: bool, most: usize) -> (Option<Bytes>, Vec<u8>) {
+    let mut frames: VecDeque<_> = parts
+        .iter()
+        .map(|part| Frame::data(Bytes::copy_from_slice(part)))
+        .collect();
+    if has_trailers {
+        frames.push_back(Frame::trailers(http::HeaderMap::new()));
+    }
+    let mut intake = Intake::new(
+        Frames(frames),
+        intakes(1 << 20),
+        conduct(),
+        Kind::One,
+        Instant::now(),
+    );
+    let message = intake.usual_message(most).await;
+    let mut rest = Vec::new();
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut intake).poll_frame(context)).await {
+        match frame.unwrap().into_data() {
+            Ok(data) => rest.extend_from_slice(&data),
+            Err(frame) => assert!(has_trailers && frame.is_trailers()),
+        }
+    }
+    assert!(intake.is_end_stream());
+    (message, rest)
+}
+
+#[tokio::test]
+async fn the_message_of_a_usual_body_is_taken_and_any_other_body_is_as_it_was() {
+    let bytes = message(30);
+    for parts in [&[&*bytes][..], &[&bytes, &[]], &[&[], &bytes, &[], &[]]] {
+        for has_trailers in [false, true] {
+            let (message, rest) = looked_at(parts, has_trailers, 30).await;
+            assert_eq!(message.as_deref(), Some(&bytes[HEAD..]));
+            assert!(rest.is_empty());
+        }
+    }
+    assert_eq!(looked_at(&[&message(0)], false, 0).await.0, Some(Bytes::new()));
+    let (mut compressed, mut longer) = (bytes.clone(), bytes.clone());
+    compressed[0] = 1;
+    longer[4] += 1;
+    let two = [&*bytes, &bytes].concat();
+    for parts in [
+        &[][..],
+        &[&[]],
+        &[&bytes[..3]],
+        &[&bytes[..HEAD]],
+        &[&bytes[..HEAD], &bytes[HEAD..]],
+        &[&bytes[..20], &bytes[20..]],
+        &[&compressed],
+        &[&longer],
+        &[&two],
+        &[&bytes, &bytes],
+        &[&bytes, &[0]],
+        &[&bytes, &[], &bytes, &bytes],
+    ] {
+        for has_trailers in [false, true] {
+            let (message, rest) = looked_at(parts, has_trailers, 100).await;
+            assert_eq!(message, None, "{parts:?}");
+            assert_eq!(rest, parts.concat(), "{parts:?}");
+        }
+    }
+    assert_eq!(looked_at(&[&bytes], false, 29).await, (None, bytes));
 }
