@@ -68,15 +68,6 @@ impl Generation {
         writer.note(sequence, mark);
     }
 
-    /// Applies rows of a snapshot to a generation that is not in force yet.
-    pub fn load(&self, changes: &[Change]) {
-        let mut writer = self.writer();
-        for change in changes {
-            writer.apply_rule(change);
-        }
-        Prepared::new(self, &mut writer, changes).apply();
-    }
-
     /// Ends a snapshot: the rows put so far are everything up to `sequence`, where the store shows `mark`.
     pub fn finish_load(&self, sequence: u64, mark: Mark) {
         let mut writer = self.writer();
@@ -94,7 +85,7 @@ impl Writer {
         digest::enterprise(
             code,
             social.as_ref().map(SocialCreditCode::as_str),
-            self.names.get(record.name),
+            &self.names.get(record.name),
             &record.credit(),
         )
     }
@@ -116,6 +107,13 @@ impl Writer {
         }
     }
 
+    /// Whether an enterprise changed since [`Self::take_touched`] was asked, or since the image was begun.
+    pub(super) fn is_touched(&self, key: CustomsKey) -> bool {
+        self.touched
+            .as_ref()
+            .is_some_and(|touched| touched.contains(&key))
+    }
+
     /// The enterprises changed since this was asked before, or since the image was begun.
     pub(super) fn take_touched(&mut self) -> HashSet<CustomsKey> {
         self.touched.as_mut().map(std::mem::take).unwrap_or_default()
@@ -131,7 +129,7 @@ impl Writer {
     }
 
     /// Applies a change of orders or arrangements; gives whether it was one.
-    fn apply_rule(&mut self, change: &Change) -> bool {
+    pub(super) fn apply_rule(&mut self, change: &Change) -> bool {
         match &change.row {
             Keyed::Order(order) => {
                 self.digest.add(digest::order(order));

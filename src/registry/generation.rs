@@ -14,10 +14,10 @@ use foldhash::{HashMap, HashMapExt as _, fast::RandomState};
 
 use super::{
     commit::Writer,
-    key::{CustomsKey, SocialCreditKey},
+    key::CustomsKey,
     orders::Rules,
-    record::Record,
     row::{Change, Entity, Keyed},
+    table::{SHARDS, Table},
     view::View,
 };
 use crate::domain::{
@@ -28,8 +28,6 @@ use crate::domain::{
     recognition::RecognisedOperator,
 };
 
-/// Shards of the big tables: enough that a writer seldom meets a reader.
-const SHARDS: usize = 64;
 /// How often a request looks again before it waits for the writer.
 const OPTIMISTIC_READS: usize = 16;
 
@@ -60,8 +58,7 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Generation {
     pub(super) epoch: Arc<str>,
-    pub(super) enterprises: DashMap<CustomsKey, Record, RandomState>,
-    pub(super) by_social_credit: DashMap<SocialCreditKey, CustomsKey, RandomState>,
+    pub(super) enterprises: Table,
     pub(super) schedules: DashMap<CustomsKey, ScheduleEntry, RandomState>,
     pub(super) operators: DashMap<AeoCode, Arc<RecognisedOperator>, RandomState>,
     pub(super) rules: ArcSwap<Rules>,
@@ -110,8 +107,8 @@ pub struct EnterpriseEntry {
     pub quarantined: bool,
 }
 
-fn table<K: Eq + std::hash::Hash, V>(capacity: usize) -> DashMap<K, V, RandomState> {
-    DashMap::with_capacity_and_hasher_and_shard_amount(capacity, RandomState::default(), SHARDS)
+fn table<K: Eq + std::hash::Hash, V>() -> DashMap<K, V, RandomState> {
+    DashMap::with_hasher_and_shard_amount(RandomState::default(), SHARDS)
 }
 
 impl Generation {
@@ -119,10 +116,9 @@ impl Generation {
     pub fn new(epoch: &str, enterprises: usize) -> Self {
         Self {
             epoch: epoch.into(),
-            enterprises: table(enterprises),
-            by_social_credit: table(enterprises),
-            schedules: table(0),
-            operators: table(0),
+            enterprises: Table::new(enterprises),
+            schedules: table(),
+            operators: table(),
             rules: ArcSwap::default(),
             tiers: Default::default(),
             sequence: AtomicU64::new(0),
@@ -227,9 +223,8 @@ impl Generation {
             };
             let key = CustomsKey::from(code);
             let held = || {
-                self.enterprises
-                    .get(&key)
-                    .map(|record| record.credit().credit_tier)
+                let record = self.enterprises.get(key)?;
+                Some(record.credit().credit_tier)
             };
             let former = tiers.insert(key, tier).unwrap_or_else(held);
             if let Some(former) = former {
@@ -264,14 +259,14 @@ impl Generation {
         self.read(|view| {
             let (key, record) = view.record(id)?;
             Some((
-                view.registered(key, record)?,
+                view.registered(id, key, record)?,
                 record.name,
                 record.is_quarantined(),
             ))
         })
         .0
         .map(|(registered, name, quarantined)| EnterpriseEntry {
-            name: self.writer().names.get(name).to_owned(),
+            name: self.writer().names.get(name),
             registered,
             quarantined,
         })

@@ -2,57 +2,46 @@
 
 use crate::domain::identifier::{CustomsCode, SocialCreditCode, social_credit_value};
 
-/// A customs code in base 36: 10 characters need 52 bits. Two words keep the table's entries at 4-byte alignment.
+/// A customs code in base 36: 10 characters need 52 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct CustomsKey(pub(super) [u32; 2]);
+pub(super) struct CustomsKey(u64);
 
 /// A social credit code in base 31: two halves of 9 characters need 45 bits each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct SocialCreditKey(pub(super) [u32; 3]);
-
-impl SocialCreditKey {
-    /// A value that no code packs to: 90 bits are used.
-    pub(super) const NONE: Self = Self([u32::MAX; 3]);
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "splitting into words is what truncates"
-)]
-const fn words(packed: u128) -> [u32; 3] {
-    [packed as u32, (packed >> 32) as u32, (packed >> 64) as u32]
-}
+pub(super) struct SocialCreditKey(u128);
 
 impl From<CustomsCode> for CustomsKey {
     fn from(code: CustomsCode) -> Self {
-        let packed: u64 = code.as_bytes().iter().fold(0, |sum, &byte| {
+        Self(code.as_bytes().iter().fold(0, |sum, &byte| {
             let value = if byte.is_ascii_digit() {
                 byte - b'0'
             } else {
                 byte - b'A' + 10
             };
             sum * 36 + u64::from(value)
-        });
-        let [low, high, _] = words(packed.into());
-        Self([low, high])
+        }))
     }
 }
 
 impl CustomsKey {
     /// The code as one number in base 36.
-    pub(super) fn packed(self) -> u64 {
-        u64::from(self.0[0]) | u64::from(self.0[1]) << 32
+    pub(super) const fn packed(self) -> u64 {
+        self.0
     }
 
     /// The key of such a number; `None` where it is no code's.
     pub(super) fn from_packed(packed: u64) -> Option<Self> {
-        let [low, high, _] = words(packed.into());
-        (packed < 36_u64.pow(10)).then_some(Self([low, high]))
+        (packed < 36_u64.pow(10)).then_some(Self(packed))
+    }
+
+    /// The key of a number that a key gave.
+    pub(super) const fn again(packed: u64) -> Self {
+        Self(packed)
     }
 
     /// The code again.
     pub(super) fn code(self) -> Option<CustomsCode> {
-        let mut rest = self.packed();
+        let mut rest = self.0;
         let mut bytes = [0; 10];
         for byte in bytes.iter_mut().rev() {
             let value = u8::try_from(rest % 36).ok()?;
@@ -69,33 +58,69 @@ impl CustomsKey {
 
 /// Bits of nine characters in base 31. Two halves of 64-bit arithmetic come back faster than one of 128 bits.
 const HALF: u32 = 45;
+const HALF_MASK: u128 = (1 << HALF) - 1;
 
 impl From<SocialCreditCode> for SocialCreditKey {
     fn from(code: SocialCreditCode) -> Self {
         let value = |byte| u64::from(social_credit_value(byte).unwrap_or_default());
         let half = |bytes: &[u8]| bytes.iter().fold(0, |sum, &byte| sum * 31 + value(byte));
         let (front, back) = code.as_bytes().split_at(9);
-        Self(words(u128::from(half(front)) << HALF | u128::from(half(back))))
+        Self(u128::from(half(front)) << HALF | u128::from(half(back)))
     }
 }
 
 impl SocialCreditKey {
-    /// The key of these words; `None` where they are neither a code's nor [`Self::NONE`].
-    pub(super) fn from_words(words: [u32; 3]) -> Option<Self> {
-        let key = Self(words);
-        let [front, back] = key.halves();
-        let is_code = front < 31_u64.pow(9) && back < 31_u64.pow(9) && words[2] >> (2 * HALF - 64) == 0;
-        (is_code || key == Self::NONE).then_some(key)
+    /// Bits of a key.
+    pub(super) const BITS: u32 = 2 * HALF;
+    /// A value that no code packs to.
+    pub(super) const NONE: Self = Self((1 << Self::BITS) - 1);
+    /// The words of [`Self::NONE`] in an image.
+    const NO_WORDS: [u32; 3] = [u32::MAX; 3];
+
+    /// The key of a code, or [`Self::NONE`].
+    pub(super) fn of(code: Option<SocialCreditCode>) -> Self {
+        code.map_or(Self::NONE, Self::from)
     }
 
-    /// Front and back as numbers in base 31.
-    fn halves(self) -> [u64; 2] {
-        let [low, middle, high] = self.0.map(u64::from);
-        let low = low | middle << 32;
-        [
-            (low >> HALF | high << (64 - HALF)) & ((1 << HALF) - 1),
-            low & ((1 << HALF) - 1),
-        ]
+    /// The code as one number of [`Self::BITS`].
+    pub(super) const fn packed(self) -> u128 {
+        self.0
+    }
+
+    /// The key of a number that a key gave.
+    pub(super) const fn again(packed: u128) -> Self {
+        Self(packed)
+    }
+
+    /// The words that an image has of it.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "splitting into words is what truncates"
+    )]
+    pub(super) fn words(self) -> [u32; 3] {
+        if self == Self::NONE {
+            return Self::NO_WORDS;
+        }
+        [self.0 as u32, (self.0 >> 32) as u32, (self.0 >> 64) as u32]
+    }
+
+    /// The key of these words; `None` where they are not those of any.
+    pub(super) fn from_words(words: [u32; 3]) -> Option<Self> {
+        if words == Self::NO_WORDS {
+            return Some(Self::NONE);
+        }
+        let [low, middle, high] = words.map(u128::from);
+        let key = Self(low | middle << 32 | high << 64);
+        let [front, back] = key.halves()?;
+        let is_code = front < 31_u64.pow(9) && back < 31_u64.pow(9);
+        is_code.then_some(key)
+    }
+
+    /// Front and back as numbers in base 31; `None` where there are more bits than these have.
+    fn halves(self) -> Option<[u64; 2]> {
+        let front = u64::try_from(self.0 >> HALF).ok()?;
+        let back = u64::try_from(self.0 & HALF_MASK).ok()?;
+        Some([front, back])
     }
 
     /// The code again; `None` for [`Self::NONE`].
@@ -104,13 +129,9 @@ impl SocialCreditKey {
         if self == Self::NONE {
             return None;
         }
-        let [low, middle, high] = self.0.map(u128::from);
-        let packed = low | middle << 32 | high << 64;
         let mut bytes = [0; 18];
-        let (front, back) = bytes.split_at_mut(9);
-        for (half, shift) in [(front, HALF), (back, 0)] {
-            let mut rest = u64::try_from(packed >> shift & ((1 << HALF) - 1)).ok()?;
-            for byte in half.iter_mut().rev() {
+        for (bytes, mut rest) in bytes.chunks_exact_mut(9).zip(self.halves()?) {
+            for byte in bytes.iter_mut().rev() {
                 *byte = ALPHABET[usize::try_from(rest % 31).ok()?];
                 rest /= 31;
             }
@@ -138,7 +159,7 @@ mod tests {
             let code: SocialCreditCode = text.parse().expect("a social credit code");
             let key = SocialCreditKey::from(code);
             prop_assert_eq!(key.code(), Some(code));
-            prop_assert_eq!(SocialCreditKey::from_words(key.0), Some(key));
+            prop_assert_eq!(SocialCreditKey::from_words(key.words()), Some(key));
         }
 
         #[test]
@@ -160,11 +181,14 @@ mod tests {
         assert!(CustomsKey::from_packed(36_u64.pow(10) - 1).is_some());
         assert_eq!(CustomsKey::from_packed(36_u64.pow(10)), None);
         assert_eq!(
-            SocialCreditKey::from_words(SocialCreditKey::NONE.0),
+            SocialCreditKey::from_words(SocialCreditKey::NONE.words()),
             Some(SocialCreditKey::NONE)
         );
-        for (half, shift) in [(31_u128.pow(9), 0), (31_u128.pow(9), HALF), (1, 2 * HALF)] {
-            assert_eq!(SocialCreditKey::from_words(words(half << shift)), None);
+        let none = SocialCreditKey::NONE.packed();
+        for number in [31_u128.pow(9), 31_u128.pow(9) << HALF, 1 << (2 * HALF), none] {
+            let words =
+                [0, 32, 64].map(|shift| u32::try_from(number >> shift & 0xffff_ffff).expect("32 bits"));
+            assert_eq!(SocialCreditKey::from_words(words), None);
         }
     }
 

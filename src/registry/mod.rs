@@ -14,11 +14,13 @@ pub mod freshness;
 mod generation;
 pub mod image;
 mod key;
+mod load;
 mod names;
 mod orders;
 mod prepare;
 mod record;
 pub mod row;
+mod table;
 mod view;
 
 pub use digest::StoreDigest;

@@ -26,10 +26,9 @@ use crate::domain::{
 #[derive(Debug)]
 pub(super) struct Prepared<'g> {
     generation: &'g Generation,
-    /// `None`: gone.
+    /// `None`: gone. In no order: a store lets no two enterprises have one social credit code, so that whatever each of
+    /// them takes from whom, the codes lead to the same in the end.
     enterprises: HashMap<CustomsKey, Option<Record>>,
-    /// In order.
-    social_credit: Vec<SocialCredit>,
     schedules: HashMap<CustomsKey, ScheduleEntry>,
     /// `None`: gone.
     operators: HashMap<AeoCode, Option<Arc<RecognisedOperator>>>,
@@ -37,20 +36,16 @@ pub(super) struct Prepared<'g> {
     tiers: [u64; CreditTier::COUNT],
 }
 
-/// A social credit code leads to an enterprise from now on, or to it no more.
-#[derive(Debug)]
-enum SocialCredit {
-    Leads(SocialCreditKey, CustomsKey),
-    LeadsNoMore(SocialCreditKey, CustomsKey),
-}
-
 impl<'g> Prepared<'g> {
     /// Makes changes ready; digest, names and quarantine are the writer's alone, and changed at once.
-    pub(super) fn new(generation: &'g Generation, writer: &mut Writer, changes: &[Change]) -> Self {
+    pub(super) fn new<'c>(
+        generation: &'g Generation,
+        writer: &mut Writer,
+        changes: impl IntoIterator<Item = &'c Change>,
+    ) -> Self {
         let mut prepared = Self {
             generation,
             enterprises: HashMap::default(),
-            social_credit: Vec::new(),
             schedules: HashMap::default(),
             operators: HashMap::default(),
             tiers: [0; CreditTier::COUNT],
@@ -68,18 +63,8 @@ impl<'g> Prepared<'g> {
         let generation = self.generation;
         for (key, record) in self.enterprises.drain() {
             match record {
-                Some(record) => drop(generation.enterprises.insert(key, record)),
-                None => drop(generation.enterprises.remove(&key)),
-            }
-        }
-        for change in self.social_credit.drain(..) {
-            match change {
-                SocialCredit::Leads(code, key) => drop(generation.by_social_credit.insert(code, key)),
-                SocialCredit::LeadsNoMore(code, key) => {
-                    generation
-                        .by_social_credit
-                        .remove_if(&code, |_, owner| *owner == key);
-                }
+                Some(record) => generation.enterprises.put(key, &record),
+                None => drop(generation.enterprises.remove(key)),
             }
         }
         for (key, entry) in self.schedules.drain() {
@@ -143,19 +128,14 @@ impl<'g> Prepared<'g> {
     fn put_enterprise(&mut self, writer: &mut Writer, enterprise: &Enterprise, quarantined: bool) {
         let key = CustomsKey::from(enterprise.customs_code);
         writer.touch(key);
-        let social = enterprise
-            .social_credit_code
-            .map_or(SocialCreditKey::NONE, SocialCreditKey::from);
+        let social = SocialCreditKey::of(enterprise.social_credit_code);
         let former = self.record(key);
         let name = match former {
-            Some(former) if writer.names.get(former.name) == enterprise.name => former.name,
+            Some(former) if writer.names.is(former.name, &enterprise.name) => former.name,
             _ => writer.names.add(&enterprise.name),
         };
         if let Some(former) = former {
             self.forget(writer, enterprise.customs_code, &former);
-            if former.social_credit != social {
-                self.leads_no_more(former.social_credit, key);
-            }
         }
         let mut record = Record::new(social, &enterprise.credit, name);
         record.set_scheduled(self.generation.schedules.contains_key(&key));
@@ -167,9 +147,6 @@ impl<'g> Prepared<'g> {
         let count = &mut self.tiers[enterprise.credit.credit_tier.index()];
         *count = count.wrapping_add(1);
         self.enterprises.insert(key, Some(record));
-        if social != SocialCreditKey::NONE {
-            self.social_credit.push(SocialCredit::Leads(social, key));
-        }
     }
 
     fn take_enterprise(&mut self, writer: &mut Writer, code: CustomsCode) {
@@ -177,7 +154,6 @@ impl<'g> Prepared<'g> {
         if let Some(former) = self.record(key) {
             writer.touch(key);
             self.forget(writer, code, &former);
-            self.leads_no_more(former.social_credit, key);
             self.enterprises.insert(key, None);
         }
     }
@@ -186,7 +162,7 @@ impl<'g> Prepared<'g> {
     fn record(&self, key: CustomsKey) -> Option<Record> {
         match self.enterprises.get(&key) {
             Some(record) => *record,
-            None => self.generation.enterprises.get(&key).map(|record| *record),
+            None => self.generation.enterprises.get(key),
         }
     }
 
@@ -196,12 +172,6 @@ impl<'g> Prepared<'g> {
         *count = count.wrapping_sub(1);
         let hash = writer.hash(code, former);
         writer.digest.take(hash);
-    }
-
-    fn leads_no_more(&mut self, social: SocialCreditKey, key: CustomsKey) {
-        if social != SocialCreditKey::NONE {
-            self.social_credit.push(SocialCredit::LeadsNoMore(social, key));
-        }
     }
 
     /// The scheduled tiers of an enterprise as the changes so far leave them.
@@ -233,7 +203,7 @@ impl<'g> Prepared<'g> {
                     }
                 }
                 Entry::Vacant(unchanged) => {
-                    if let Some(mut record) = self.generation.enterprises.get(key).map(|own| *own) {
+                    if let Some(mut record) = self.generation.enterprises.get(*key) {
                         record.set_scheduled(!entry.is_empty());
                         unchanged.insert(Some(record));
                     }

@@ -1,4 +1,4 @@
-//! One enterprise in 24 bytes.
+//! One enterprise, but for its customs code.
 
 use super::key::SocialCreditKey;
 use crate::domain::{CreditTier, Date, enterprise::CreditRecord};
@@ -7,7 +7,7 @@ use crate::domain::{CreditTier, Date, enterprise::CreditRecord};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) social_credit: SocialCreditKey,
-    credit: [u32; 2],
+    credit: u64,
     pub(super) name: u32,
 }
 
@@ -21,49 +21,52 @@ const SCHEDULED: u32 = SUSPENDED + 1;
 const QUARANTINED: u32 = SCHEDULED + 1;
 
 impl Record {
+    /// Bits of the credit.
+    pub(super) const CREDIT_BITS: u32 = QUARANTINED + 1;
+
     pub(super) fn new(social_credit: SocialCreditKey, credit: &CreditRecord, name: u32) -> Self {
         let date = |date: Date| u64::from((date.days() - Date::MIN.days()).unsigned_abs());
         let bits = date(credit.tier_effective_from)
             | credit.tier_valid_until.map_or(NO_END, date) << UNTIL
             | u64::from(credit.credit_tier.number()) << TIER
             | u64::from(credit.suspended) << SUSPENDED;
-        let mut record = Self {
+        Self {
             social_credit,
-            credit: [0; 2],
+            credit: bits,
             name,
-        };
-        record.set_bits(bits);
-        record
+        }
     }
 
-    fn bits(&self) -> u64 {
-        u64::from(self.credit[0]) | u64::from(self.credit[1]) << 32
+    /// Dates, tier and flags in [`Self::CREDIT_BITS`].
+    pub(super) const fn credit_bits(&self) -> u64 {
+        self.credit
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "splitting into words is what truncates"
-    )]
-    fn set_bits(&mut self, bits: u64) {
-        self.credit = [bits as u32, (bits >> 32) as u32];
+    /// The record of what a record gave.
+    pub(super) const fn again(social_credit: SocialCreditKey, credit: u64, name: u32) -> Self {
+        Self {
+            social_credit,
+            credit,
+            name,
+        }
     }
 
     fn flag(&self, bit: u32) -> bool {
-        self.bits() >> bit & 1 != 0
+        self.credit >> bit & 1 != 0
     }
 
     fn set_flag(&mut self, bit: u32, on: bool) {
-        self.set_bits(self.bits() & !(1 << bit) | u64::from(on) << bit);
+        self.credit = self.credit & !(1 << bit) | u64::from(on) << bit;
     }
 
     pub(super) fn credit(&self) -> CreditRecord {
         let date = |shift: u32| {
-            let days = self.bits() >> shift & NO_END;
+            let days = self.credit >> shift & NO_END;
             i32::try_from(days)
                 .ok()
                 .and_then(|days| Date::from_days(days + Date::MIN.days()))
         };
-        let tier = i32::try_from(self.bits() >> TIER & 7)
+        let tier = i32::try_from(self.credit >> TIER & 7)
             .ok()
             .and_then(CreditTier::from_number);
         CreditRecord {
@@ -77,7 +80,7 @@ impl Record {
 
     /// The credit as an image carries it: without what the schedules say again.
     pub(super) fn image_bits(&self) -> u64 {
-        self.bits() & !(1 << SCHEDULED)
+        self.credit & !(1 << SCHEDULED)
     }
 
     /// The record that an image carries, still without a name; `None` where the bits are those of no record.
@@ -88,17 +91,11 @@ impl Record {
             .ok()
             .and_then(CreditTier::from_number);
         let until = date(UNTIL);
-        let known = bits >> (QUARANTINED + 1) == 0 && bits >> SCHEDULED & 1 == 0;
+        let known = bits >> Self::CREDIT_BITS == 0 && bits >> SCHEDULED & 1 == 0;
         if tier.is_none() || !known || !is_date(date(0)) || !(is_date(until) || until == NO_END) {
             return None;
         }
-        let mut record = Self {
-            social_credit,
-            credit: [0; 2],
-            name: u32::MAX,
-        };
-        record.set_bits(bits);
-        Some(record)
+        Some(Self::again(social_credit, bits, u32::MAX))
     }
 
     /// Whether the enterprise has scheduled tier changes, so that the common case needs no second look-up.
@@ -144,7 +141,6 @@ mod tests {
 
     #[test]
     fn a_record_gives_back_what_went_in() {
-        assert_eq!(size_of::<Record>(), 24);
         for &credit_tier in CreditTier::ALL {
             for (from, until) in [
                 (Date::MIN, Some(Date::MAX)),

@@ -22,18 +22,23 @@ pub struct View<'a>(pub(super) &'a Generation);
 
 impl View<'_> {
     pub(super) fn record(self, id: &EnterpriseId) -> Option<(CustomsKey, Record)> {
-        let key = match id {
-            EnterpriseId::Customs(code) => CustomsKey::from(*code),
-            EnterpriseId::SocialCredit(code) => {
-                *self.0.by_social_credit.get(&SocialCreditKey::from(*code))?
+        let enterprises = &self.0.enterprises;
+        match id {
+            EnterpriseId::Customs(code) => {
+                let key = CustomsKey::from(*code);
+                Some((key, enterprises.get(key)?))
             }
-            EnterpriseId::Foreign(_) => return None,
-        };
-        let record = *self.0.enterprises.get(&key)?;
-        Some((key, record))
+            EnterpriseId::SocialCredit(code) => enterprises.with_social_credit(SocialCreditKey::from(*code)),
+            EnterpriseId::Foreign(_) => None,
+        }
     }
 
-    pub(super) fn registered(self, key: CustomsKey, record: Record) -> Option<RegisteredEnterprise> {
+    pub(super) fn registered(
+        self,
+        id: &EnterpriseId,
+        key: CustomsKey,
+        record: Record,
+    ) -> Option<RegisteredEnterprise> {
         let mut credit: CreditRecord = record.credit();
         let mut schedule = Schedule::new();
         if record.is_scheduled()
@@ -42,9 +47,16 @@ impl View<'_> {
             schedule.clone_from(&entry.changes);
             credit.suspended |= !entry.unreadable.is_empty();
         }
+        // A code that was asked for need not be made again of what is packed.
         Some(RegisteredEnterprise {
-            customs_code: key.code()?,
-            social_credit_code: record.social_credit.code(),
+            customs_code: match id {
+                EnterpriseId::Customs(code) => *code,
+                EnterpriseId::SocialCredit(_) | EnterpriseId::Foreign(_) => key.code()?,
+            },
+            social_credit_code: match id {
+                EnterpriseId::SocialCredit(code) => Some(*code),
+                EnterpriseId::Customs(_) | EnterpriseId::Foreign(_) => record.social_credit.code(),
+            },
             credit,
             schedule,
         })
@@ -53,7 +65,7 @@ impl View<'_> {
     /// The registered enterprise that an identifier names.
     pub fn enterprise(self, id: &EnterpriseId) -> Option<RegisteredEnterprise> {
         let (key, record) = self.record(id)?;
-        self.registered(key, record)
+        self.registered(id, key, record)
     }
 
     /// The scheduled tiers of an enterprise, registered or not.

@@ -6,6 +6,7 @@ mod heads;
 mod history;
 mod reader;
 mod shipments;
+mod snapshot;
 
 pub use commitments::Commitments;
 pub use heads::Heads;

@@ -6,7 +6,8 @@ use super::{
     super::{
         digest::Digest,
         generation::{Generation, ScheduleEntry},
-        key::{CustomsKey, SocialCreditKey},
+        key::CustomsKey,
+        names::Packed,
         orders::Rules,
     },
     BadImage, Tables,
@@ -31,26 +32,20 @@ impl Loading {
     /// When the bytes are no such block, or an enterprise was there before.
     pub fn enterprises(&self, block: &[u8]) -> Result<(), BadImage> {
         let mut records = Vec::new();
-        {
-            let mut writer = self.0.writer();
-            for row in rows(block)? {
-                let row = row?;
-                let mut record = row.record.ok_or(BadImage("a row is gone that was never there"))?;
-                record.name = writer.names.add(row.name);
-                records.push((row.key, record));
-            }
-        }
+        let mut names = Packed::default();
         let mut tiers = [0; CreditTier::COUNT];
-        for &(key, record) in &records {
+        for row in rows(block)? {
+            let row = row?;
+            let record = row.record.ok_or(BadImage("a row is gone that was never there"))?;
             tiers[record.credit().credit_tier.index()] += 1;
-            if self.0.enterprises.insert(key, record).is_some() {
-                return Err(BadImage("an enterprise stands twice"));
-            }
+            names.push(row.name);
+            records.push((row.key, record));
         }
-        for (key, record) in records {
-            if record.social_credit != SocialCreditKey::NONE {
-                self.0.by_social_credit.insert(record.social_credit, key);
-            }
+        for ((_, record), place) in records.iter_mut().zip(self.0.writer().names.add_all(&names)) {
+            record.name = place;
+        }
+        if !self.0.enterprises.fill(&records).is_empty() {
+            return Err(BadImage("an enterprise stands twice"));
         }
         for (count, rows) in self.0.tiers.iter().zip(tiers) {
             count.fetch_add(rows, Ordering::Relaxed);
@@ -68,19 +63,13 @@ impl Loading {
         let mut writer = generation.writer();
         for row in rows(block)? {
             let row = row?;
-            if let Some((key, former)) = generation.enterprises.remove(&row.key) {
+            if let Some(former) = generation.enterprises.remove(row.key) {
                 generation.tiers[former.credit().credit_tier.index()].fetch_sub(1, Ordering::Relaxed);
-                generation
-                    .by_social_credit
-                    .remove_if(&former.social_credit, |_, owner| *owner == key);
             }
             if let Some(mut record) = row.record {
                 record.name = writer.names.add(row.name);
                 generation.tiers[record.credit().credit_tier.index()].fetch_add(1, Ordering::Relaxed);
-                generation.enterprises.insert(row.key, record);
-                if record.social_credit != SocialCreditKey::NONE {
-                    generation.by_social_credit.insert(record.social_credit, row.key);
-                }
+                generation.enterprises.put(row.key, &record);
             }
         }
         Ok(())
@@ -109,8 +98,9 @@ impl Loading {
                 unreadable: schedule.unreadable,
             };
             generation.schedules.insert(key, entry);
-            if let Some(mut record) = generation.enterprises.get_mut(&key) {
+            if let Some(mut record) = generation.enterprises.get(key) {
                 record.set_scheduled(true);
+                generation.enterprises.put(key, &record);
             }
         }
         for operator in tables.operators {

@@ -1,8 +1,8 @@
 //! An image: everything that a generation holds at one position, in blocks that a file can carry.
 //!
 //! ```text
-//! record what changes | copy the big table, shard by shard | what changed meanwhile, again | the rest, at the position
-//!                       Block::Enterprises                   Block::Changed                  Tables
+//! record what changes | copy what did not change, slot by slot | what changed meanwhile | the rest, at the position
+//!                       Block::Enterprises                       Block::Changed           Tables
 //! ```
 //!
 //! Commits go on while an image is made. Wherever it needs the writer to stand still it does so for a millisecond or two;
@@ -93,7 +93,7 @@ pub struct Recount {
     pub tiers: [u64; CreditTier::COUNT],
     /// The digest of every row, 64 hex digits.
     pub digest: String,
-    /// Social credit codes that lead to no enterprise, or to another one than they stand with.
+    /// Codes that lead to no enterprise, or to another one than they stand with.
     pub astray: u64,
 }
 
@@ -125,25 +125,23 @@ impl Generation {
         let _recording = Recording::begin(self);
         let mut packer = Packer::default();
 
-        for shard in self.enterprises.shards() {
-            let copied = {
-                // The writer waits rather than the shard's lock: in the midst of a commit it would keep requests waiting.
-                let _writer = self.writer();
-                shard.read().clone()
-            };
-            let mut records = copied.into_iter().map(|(key, record)| (key, record.into_inner()));
-            while records.len() > 0 {
-                let writer = self.writer();
-                for (key, record) in records.by_ref().take(ROWS_AT_ONCE) {
-                    packer.put(key, &record, writer.names.get(record.name));
+        // Slots that are taken from now on are of enterprises that were touched.
+        let mut slots = 0..self.enterprises.slots();
+        while !slots.is_empty() {
+            let writer = self.writer();
+            for slot in slots.by_ref().take(ROWS_AT_ONCE) {
+                if let Some((key, record)) = self.enterprises.at(slot)
+                    && !writer.is_touched(key)
+                {
+                    packer.put(key, &record, &writer.names.get(record.name));
                     if packer.is_full() {
                         break;
                     }
                 }
-                drop(writer);
-                if packer.is_full() {
-                    sink(Block::Enterprises(packer.take()))?;
-                }
+            }
+            drop(writer);
+            if packer.is_full() {
+                sink(Block::Enterprises(packer.take()))?;
             }
         }
         if !packer.is_empty() {
@@ -201,8 +199,8 @@ impl Generation {
 
     /// Packs an enterprise as it is now.
     fn pack(&self, writer: &Writer, key: CustomsKey, packer: &mut Packer) {
-        match self.enterprises.get(&key) {
-            Some(record) => packer.put(key, &record, writer.names.get(record.name)),
+        match self.enterprises.get(key) {
+            Some(record) => packer.put(key, &record, &writer.names.get(record.name)),
             None => packer.gone(key),
         }
     }
@@ -253,22 +251,15 @@ impl Generation {
         let writer = self.writer();
         let mut tiers = [0; CreditTier::COUNT];
         let mut digest = Digest::default();
-        let mut with_social_credit = 0;
-        let mut reached = 0;
-        for entry in &self.enterprises {
-            let (key, record) = entry.pair();
-            let credit = record.credit();
-            tiers[credit.credit_tier.index()] += 1;
+        for slot in 0..self.enterprises.slots() {
+            let Some((key, record)) = self.enterprises.at(slot) else {
+                continue;
+            };
+            tiers[record.credit().credit_tier.index()] += 1;
             if let Some(code) = key.code() {
-                digest.add(writer.hash(code, record));
-            }
-            if record.social_credit.code().is_some() {
-                with_social_credit += 1;
-                let owner = self.by_social_credit.get(&record.social_credit);
-                reached += u64::from(owner.is_some_and(|owner| *owner == *key));
+                digest.add(writer.hash(code, &record));
             }
         }
-        let codes = self.by_social_credit.len() as u64;
         for entry in &self.schedules {
             for change in &entry.changes {
                 if let Some(code) = entry.key().code() {
@@ -288,7 +279,7 @@ impl Generation {
         Recount {
             tiers,
             digest: digest.hex(),
-            astray: (with_social_credit - reached).max(codes - reached),
+            astray: self.enterprises.astray(),
         }
     }
 }

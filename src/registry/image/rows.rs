@@ -50,7 +50,7 @@ impl Packer {
         self.rows += 1;
         self.customs.extend_from_slice(&key.packed().to_le_bytes());
         self.social
-            .extend_from_slice(social.0.map(u32::to_le_bytes).as_flattened());
+            .extend_from_slice(social.words().map(u32::to_le_bytes).as_flattened());
         self.credit.extend_from_slice(&credit.to_le_bytes());
         // No name is longer than `MAX_NAME`.
         let length = u16::try_from(name.len()).unwrap_or_default();

@@ -105,7 +105,7 @@ pub(super) fn check(generation: &Generation) -> Result<(), FileError> {
             generation.digest()
         )
     } else if recount.astray > 0 {
-        format!("{} social credit codes lead astray", recount.astray)
+        format!("{} codes lead astray", recount.astray)
     } else {
         return Ok(());
     };

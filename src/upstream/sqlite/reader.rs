@@ -2,7 +2,6 @@
 
 use std::{
     os::unix::fs::MetadataExt,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,15 +13,13 @@ use super::{
         Asked, Commit, Found, Look, MAX_COMMIT_IN_PLACE, Mark, Place, ResyncCause, Snapshot, UpstreamError,
         columns, log::LogEntry, row,
     },
-    StorePath, column,
+    StorePath, column, snapshot,
 };
 use crate::registry::{
-    Generation, Position, StoreDigest,
+    Position, StoreDigest,
     row::{Change, Entity},
 };
 
-/// Rows a step of a snapshot.
-const SNAPSHOT_STEP: usize = 4_096;
 /// A head that `SQLite` says has not moved is looked at all the same this often.
 const FULL_LOOK: Duration = Duration::from_secs(1);
 
@@ -35,9 +32,9 @@ pub struct Reader {
 }
 
 #[derive(Debug)]
-struct Open {
-    connection: Connection,
-    file: (u64, u64),
+pub(super) struct Open {
+    pub(super) connection: Connection,
+    pub(super) file: (u64, u64),
     data_version: i64,
     looked: Option<Instant>,
 }
@@ -65,29 +62,9 @@ impl Reader {
     /// Reads everything in one transaction.
     pub fn snapshot(&mut self) -> Result<Snapshot, UpstreamError> {
         self.connection = None;
-        let asked = Asked::now();
-        let open = Open::new(&self.path)?;
-        let transaction = open.connection.unchecked_transaction()?;
-        let head = head(&transaction)?;
-        let enterprises: usize =
-            transaction.query_row("SELECT count(*) FROM enterprise", [], |row| row.get(0))?;
-        let generation = Generation::new(&head.epoch, enterprises);
-        let mut changes = Vec::with_capacity(SNAPSHOT_STEP);
-        each_row(&transaction, |change| {
-            changes.push(change);
-            if changes.len() == SNAPSHOT_STEP {
-                generation.load(&changes);
-                changes.clear();
-            }
-        })?;
-        generation.load(&changes);
-        generation.finish_load(head.sequence, mark_at(&transaction, head.sequence)?);
-        drop(transaction);
+        let (snapshot, open) = snapshot::read(&self.path)?;
         self.connection = Some(open);
-        Ok(Snapshot {
-            generation: Arc::new(generation),
-            confirmed: Some(asked),
-        })
+        Ok(snapshot)
     }
 
     /// Looks at the head, and reads what has come since the place: all of it as one commit, because a log row does not
@@ -149,7 +126,7 @@ impl Reader {
 }
 
 impl Open {
-    fn new(path: &StorePath) -> Result<Self, UpstreamError> {
+    pub(super) fn new(path: &StorePath) -> Result<Self, UpstreamError> {
         let file = file_identity(path)?;
         let connection = path.open()?;
         connection.pragma_update(None, "query_only", true)?;
@@ -181,31 +158,35 @@ pub fn store_digest(path: &StorePath, begun: oneshot::Sender<Position>) -> Resul
     // Nobody waits for it when the comparison was given up.
     let _given_up = begun.send(position);
     let mut digest = StoreDigest::default();
-    each_row(&transaction, |change| digest.add(&change))?;
+    for entity in Entity::ALL {
+        each_row_of(entity, &transaction, |change| digest.add(&change))?;
+    }
     Ok(digest.hex())
 }
 
-/// Reads every row of every table.
-fn each_row(connection: &Connection, mut take: impl FnMut(Change)) -> Result<(), UpstreamError> {
-    for entity in Entity::ALL {
-        let columns = entity.columns();
-        let mut select =
-            connection.prepare(&format!("SELECT {} FROM {}", columns.join(", "), entity.name()))?;
-        let mut rows = select.query([])?;
-        while let Some(found) = rows.next()? {
-            take(put(entity, found, columns.len())?);
-        }
+/// Reads every row of a table.
+pub(super) fn each_row_of(
+    entity: Entity,
+    connection: &Connection,
+    mut take: impl FnMut(Change),
+) -> Result<(), UpstreamError> {
+    let columns = entity.columns();
+    let mut select = connection.prepare(&format!("SELECT {} FROM {}", columns.join(", "), entity.name()))?;
+    let mut rows = select.query([])?;
+    while let Some(found) = rows.next()? {
+        take(put(entity, found, columns.len())?);
     }
     Ok(())
 }
 
-struct Head {
-    epoch: String,
-    sequence: u64,
+#[derive(PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) epoch: String,
+    pub(super) sequence: u64,
     low_watermark: u64,
 }
 
-fn head(connection: &Connection) -> Result<Head, UpstreamError> {
+pub(super) fn head(connection: &Connection) -> Result<Head, UpstreamError> {
     let sql = "SELECT epoch, sequence, low_watermark FROM registry_meta";
     let found = connection.prepare_cached(sql)?.query_row([], |row| {
         Ok(Head {
@@ -283,7 +264,7 @@ fn log_entry(row: &Row<'_>) -> Result<LogEntry, rusqlite::Error> {
     })
 }
 
-fn mark_at(connection: &Connection, sequence: u64) -> Result<Mark, UpstreamError> {
+pub(super) fn mark_at(connection: &Connection, sequence: u64) -> Result<Mark, UpstreamError> {
     let mut select = connection.prepare_cached(
         "SELECT sequence, entity, key, op, row, committed_at, NULL FROM change_log WHERE sequence = ?1",
     )?;
@@ -293,7 +274,7 @@ fn mark_at(connection: &Connection, sequence: u64) -> Result<Mark, UpstreamError
         .map(|entry| [entry.fingerprint(), 0]))
 }
 
-fn put(entity: Entity, found: &Row<'_>, columns: usize) -> Result<Change, UpstreamError> {
+pub(super) fn put(entity: Entity, found: &Row<'_>, columns: usize) -> Result<Change, UpstreamError> {
     let mut read = smallvec::SmallVec::<[columns::Column<'_>; 14]>::with_capacity(columns);
     for index in 0..columns {
         read.push(column(found.get_ref(index)?));

@@ -1,0 +1,98 @@
+//! Finds rows by a key that stands in them: a table that holds nothing but the numbers of their slots.
+
+use std::{hash::Hash, mem};
+
+use dashmap::{DashMap, SharedValue};
+use foldhash::fast::RandomState;
+
+use super::{SHARDS, Slot};
+
+/// Slots by the hash of a key. Which key that is, and what it is in a slot, is told at each call: an entry takes five
+/// bytes for it, however long the keys are.
+#[derive(Debug)]
+pub(super) struct Index(DashMap<Slot, (), RandomState>);
+
+/// A slot to be put, and the hash of its key.
+pub(super) type Entry = (usize, Slot);
+
+impl Index {
+    /// No slots, and room for so many.
+    pub(super) fn new(capacity: usize) -> Self {
+        let hasher = RandomState::default();
+        Self(DashMap::with_capacity_and_hasher_and_shard_amount(
+            capacity, hasher, SHARDS,
+        ))
+    }
+
+    /// The hash of a key.
+    pub(super) fn hash(&self, key: &impl Hash) -> usize {
+        self.0.hash_usize(key)
+    }
+
+    /// Slots that are in it.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The slot with a key of this hash for which `is` holds.
+    #[inline]
+    pub(super) fn find(&self, hash: usize, is: impl Fn(Slot) -> bool) -> Option<Slot> {
+        let shard = self.0.shards()[self.0.determine_shard(hash)].read();
+        shard
+            .get(hash as u64, |(slot, _)| is(*slot))
+            .map(|(slot, _)| *slot)
+    }
+
+    /// Puts a slot in the place of the one for which `same` holds, or as another one. `rehash` tells the hash of any slot
+    /// that is in it already.
+    pub(super) fn put(
+        &self,
+        (hash, slot): Entry,
+        same: impl Fn(Slot) -> bool,
+        rehash: impl Fn(Slot) -> usize,
+    ) {
+        let mut shard = self.0.shards()[self.0.determine_shard(hash)].write();
+        match shard.get_mut(hash as u64, |(own, _)| same(*own)) {
+            Some((own, _)) => *own = slot,
+            None => drop(
+                shard.insert(hash as u64, (slot, SharedValue::new(())), |(own, _)| {
+                    rehash(*own) as u64
+                }),
+            ),
+        }
+    }
+
+    /// Puts many slots, in their order, except where `same` holds for one that is there: those are left in `entries`.
+    pub(super) fn put_new(
+        &self,
+        entries: &mut Vec<Entry>,
+        same: impl Fn(Slot, Slot) -> bool,
+        rehash: impl Fn(Slot) -> usize,
+    ) {
+        // Each shard is locked once, and its look-ups in memory need not wait for one another.
+        let shard_of = |entry: &Entry| self.0.determine_shard(entry.0);
+        entries.sort_unstable_by_key(|entry| (shard_of(entry), entry.1));
+        let all = mem::take(entries);
+        for of_shard in all.chunk_by(|one, other| shard_of(one) == shard_of(other)) {
+            let Some(shard) = of_shard.first().map(shard_of) else {
+                continue;
+            };
+            let mut shard = self.0.shards()[shard].write();
+            for &(hash, slot) in of_shard {
+                if shard.get(hash as u64, |(own, _)| same(*own, slot)).is_some() {
+                    entries.push((hash, slot));
+                } else {
+                    shard.insert(hash as u64, (slot, SharedValue::new(())), |(own, _)| {
+                        rehash(*own) as u64
+                    });
+                }
+            }
+        }
+    }
+
+    /// Takes a slot out, if it is there under this hash.
+    pub(super) fn remove(&self, (hash, slot): Entry) {
+        let mut shard = self.0.shards()[self.0.determine_shard(hash)].write();
+        shard.erase_entry(hash as u64, |(own, _)| *own == slot);
+    }
+}
