@@ -28,14 +28,20 @@ macro_rules! fixed_identifier {
             pub const fn as_bytes(&self) -> &[u8; $width] { &self.0 }
         }
 
-        impl FromStr for $name {
-            type Err = BadIdentifier;
+        impl TryFrom<&[u8]> for $name {
+            type Error = BadIdentifier;
 
-            fn from_str(text: &str) -> Result<Self, BadIdentifier> {
-                let bytes: [u8; $width] = text.as_bytes().try_into().map_err(|_| BadIdentifier($form))?;
+            fn try_from(bytes: &[u8]) -> Result<Self, BadIdentifier> {
+                let bytes: [u8; $width] = bytes.try_into().map_err(|_| BadIdentifier($form))?;
                 let valid: fn(&[u8; $width]) -> bool = $valid;
                 if valid(&bytes) { Ok(Self(bytes)) } else { Err(BadIdentifier($form)) }
             }
+        }
+
+        impl FromStr for $name {
+            type Err = BadIdentifier;
+
+            fn from_str(text: &str) -> Result<Self, BadIdentifier> { text.as_bytes().try_into() }
         }
 
         impl fmt::Display for $name {

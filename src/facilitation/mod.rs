@@ -30,7 +30,7 @@ use crate::{
         Facts, Parameters, PartyFacts, Policy, PolicyBook, decide,
         draw::{Drawn, Epoch},
     },
-    registry::{Age, FreshnessClock, FreshnessLimits, Generation, PartyIdentifiers, Registry, Rules, View},
+    registry::{Age, FreshnessClock, FreshnessLimits, PartyIdentifiers, Registry, Rules, View},
 };
 
 /// One instant, by every clock that a decision needs.
@@ -231,11 +231,11 @@ impl Facilitation {
         let book = self.policies.load();
         let accepted_on = Date::of(accepted_at);
         let policy = book.on(accepted_on).ok_or(DecideError::NoPolicy)?;
-        let LookedUp {
-            parties,
-            rules,
-            sequence,
-        } = LookedUp::read(generation, |view| look_up(view, declaration));
+        let mut parties = Parties::new();
+        let (rules, sequence) = generation.read(|view| {
+            look_up(view, declaration, &mut parties);
+            view.rules()
+        });
         let facts = facts(declaration, parties, &rules, accepted_on, decided_at, freshness);
         let Remembered {
             drawn: first,
@@ -273,25 +273,8 @@ impl Facilitation {
 
 type Parties = ArrayVec<PartyFacts, MAX_PARTIES>;
 
-/// What the registry gave for one declaration, all of one commit.
-struct LookedUp {
-    parties: Parties,
-    rules: Guard<Arc<Rules>>,
-    sequence: u64,
-}
-
-impl LookedUp {
-    fn read(generation: &Generation, mut parties: impl FnMut(View<'_>) -> Parties) -> Self {
-        let ((parties, rules), sequence) = generation.read(|view| (parties(view), view.rules()));
-        Self {
-            parties,
-            rules,
-            sequence,
-        }
-    }
-}
-
-fn look_up(view: View<'_>, declaration: &Declaration) -> Parties {
+/// Looks the parties of a declaration up, whatever was found before: it may be asked for more than once.
+fn look_up(view: View<'_>, declaration: &Declaration, parties: &mut Parties) {
     let party = |id: &EnterpriseId| match id {
         EnterpriseId::Customs(_) | EnterpriseId::SocialCredit(_) => PartyFacts {
             enterprise: view.enterprise(id),
@@ -302,7 +285,8 @@ fn look_up(view: View<'_>, declaration: &Declaration) -> Parties {
             operator: view.operator(code),
         },
     };
-    declaration.parties.iter().map(|sent| party(&sent.id)).collect()
+    parties.clear();
+    parties.extend(declaration.parties.iter().map(|sent| party(&sent.id)));
 }
 
 /// By what the parties of a declaration are known, for control orders to name.

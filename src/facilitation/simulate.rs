@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{DecideError, Facilitation, LookedUp, Moment, Outcome, facts, look_up};
+use super::{DecideError, Facilitation, Moment, Outcome, Parties, facts, look_up};
 use crate::{
     domain::{
         CreditTier, Date,
@@ -56,16 +56,13 @@ impl Facilitation {
             .as_ref()
             .or_else(|| book.on(accepted_on))
             .ok_or(DecideError::NoPolicy)?;
-        let LookedUp {
-            parties,
-            rules,
-            sequence,
-        } = LookedUp::read(generation, |view| {
-            let mut parties = look_up(view, declaration);
+        let mut parties = Parties::new();
+        let (rules, sequence) = generation.read(|view| {
+            look_up(view, declaration, &mut parties);
             for (index, (sent, party)) in declaration.parties.iter().zip(&mut parties).enumerate() {
                 simulation.alter(view, index, &sent.id, party);
             }
-            parties
+            view.rules()
         });
         let age = clock.age(moment.monotonic, moment.wall);
         let freshness = self.freshness.of(age);

@@ -325,10 +325,13 @@ impl facilitation_service_server::FacilitationService for FacilitationRpc {
     ) -> Result<Response<Self::DecideStreamStream>, Status> {
         self.ready()?;
         let (deadline, ending) = (deadline_of(&request), Ending::of(&request));
-        let (own, caller, account) = (self.clone(), calling::caller()?, account_of(&request));
+        let (own, account) = (Arc::new((self.clone(), calling::caller()?)), account_of(&request));
         let answers = answers(request.into_inner(), deadline, ending, account, move |bytes| {
-            let (own, caller) = (own.clone(), Arc::clone(&caller));
-            async move { own.answer_item(bytes, deadline, &caller).await }
+            let own = Arc::clone(&own);
+            async move {
+                let (own, caller) = &*own;
+                own.answer_item(bytes, deadline, caller).await
+            }
         });
         Ok(Response::new(Box::pin(answers)))
     }

@@ -89,6 +89,11 @@ impl Fields<'_> {
         body(&mut Fields(self.0));
         let length = self.0.len() - begin;
         let taken = encoded_len_varint(length as u64);
+        if let (1, &mut [ref mut place]) = (taken, &mut self.0[at..begin]) {
+            // The usual case: a byte was expected, and does.
+            *place = u8::try_from(length).unwrap_or_default();
+            return;
+        }
         if taken > expected {
             self.0.extend_from_slice(&ROOM[expected..taken]);
             self.0.copy_within(begin..begin + length, at + taken);

@@ -3,8 +3,6 @@
 //! What is read here is what prost and [`validate`](super::validate) make of the same bytes, which a property test holds.
 //! Whatever is not as most of them are, be it right or wrong, is left to those two: they tell which field breaks which rule.
 
-use std::str::FromStr;
-
 use arrayvec::{ArrayString, ArrayVec};
 use jiff::Timestamp;
 use prost::encoding::decode_varint;
@@ -48,18 +46,18 @@ pub fn request(bytes: &[u8], window: &Window) -> Option<ValidRequest> {
     let mut fields = Fields(bytes);
     while let Some(key) = fields.byte() {
         match key {
-            DECLARATION_NUMBER => set(&mut number, fields.parsed()?)?,
+            DECLARATION_NUMBER => set(&mut number, fields.identifier()?)?,
             DIRECTION => set(&mut direction, fields.term()?)?,
             PARTY => parties.try_push(party(fields.bytes()?)?).ok()?,
             GOODS_ITEM if goods.len() < MAX_GOODS => goods.push(goods_item(fields.bytes()?)?),
-            CUSTOMS_OFFICE => set(&mut customs_office, fields.parsed()?)?,
+            CUSTOMS_OFFICE => set(&mut customs_office, fields.identifier()?)?,
             TRANSPORT_MODE => set(&mut transport_mode, fields.term()?)?,
             TRADE_MODE => set(&mut trade_mode, fields.term()?)?,
             TRANSPORT_DOCUMENT => {
                 let text = fields.text().filter(|text| is_transport_document(text))?;
                 set(&mut transport_document, ArrayString::from(text).ok()?)?;
             }
-            CONTAINER if containers.len() < MAX_CONTAINERS => containers.push(fields.parsed()?),
+            CONTAINER if containers.len() < MAX_CONTAINERS => containers.push(fields.identifier()?),
             ACCEPTED_AT => set(&mut accepted_at, instant(fields.bytes()?)?)?,
             _ => return None,
         }
@@ -102,8 +100,8 @@ fn party(bytes: &[u8]) -> Option<Party> {
     while let Some(key) = fields.byte() {
         match key {
             ROLE => set(&mut role, fields.term()?)?,
-            CUSTOMS_CODE => set(&mut id, EnterpriseId::Customs(fields.parsed()?))?,
-            SOCIAL_CREDIT_CODE => set(&mut id, EnterpriseId::SocialCredit(fields.parsed()?))?,
+            CUSTOMS_CODE => set(&mut id, EnterpriseId::Customs(fields.identifier()?))?,
+            SOCIAL_CREDIT_CODE => set(&mut id, EnterpriseId::SocialCredit(fields.identifier()?))?,
             AEO_CODE => set(&mut id, foreign(fields.text()?)?)?,
             _ => return None,
         }
@@ -129,8 +127,8 @@ fn goods_item(bytes: &[u8]) -> Option<GoodsItem> {
     let mut fields = Fields(bytes);
     while let Some(key) = fields.byte() {
         match key {
-            HS_CODE => set(&mut hs_code, fields.parsed()?)?,
-            ORIGIN_COUNTRY => set(&mut origin_country, fields.parsed()?)?,
+            HS_CODE => set(&mut hs_code, fields.text()?.parse().ok()?)?,
+            ORIGIN_COUNTRY => set(&mut origin_country, fields.identifier()?)?,
             _ => return None,
         }
     }
@@ -199,7 +197,8 @@ impl<'b> Fields<'b> {
         std::str::from_utf8(self.bytes()?).ok()
     }
 
-    fn parsed<T: FromStr>(&mut self) -> Option<T> {
-        self.text()?.parse().ok()
+    /// An identifier, which is ASCII if it is one.
+    fn identifier<T: TryFrom<&'b [u8]>>(&mut self) -> Option<T> {
+        self.bytes()?.try_into().ok()
     }
 }

@@ -77,7 +77,7 @@ proptest! {
         let window = window(&Replica::moment(NOW));
         if let Some(read) = usual::request(&bytes, &window) {
             let message = pb::DecideRequest::decode(bytes).unwrap();
-            prop_assert_eq!(validate::request(&message, &window).as_ref(), Ok(&read));
+            prop_assert_eq!(validate::request(&message, &window), Ok(read.clone()));
             prop_assert_eq!(message.min_registry_version.as_ref(), None);
             prop_assert_eq!(Asked::declaration_number(&message), read.declaration.declaration_number());
             prop_assert!(Asked::parties(&message).eq(Asked::parties(&read.declaration)));
