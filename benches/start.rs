@@ -7,6 +7,7 @@
 #![allow(
     clippy::expect_used,
     clippy::print_stdout,
+    clippy::cast_precision_loss,
     reason = "a program that prints figures and fails on anything odd"
 )]
 
@@ -208,7 +209,7 @@ impl World {
         let from = Instant::now();
         while !snapshot.exists() {
             ensure!(from.elapsed() < PATIENCE, "no snapshot file was written");
-            thread::sleep(Duration::from_millis(100));
+            thread::park_timeout(Duration::from_millis(100));
         }
         let told = Command::new("kill").arg(process.id().to_string()).status()?;
         ensure!(

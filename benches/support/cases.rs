@@ -70,7 +70,7 @@ pub(crate) const CASES: &[Case] = &[
         Box::new(|_, count| for _ in 0..count { black_box(Moment::now()); })
     }),
     case("lookup-customs", "look up one enterprise by customs code", None, NoOrders, |_| lookup(0)),
-    case("lookup-social", "by social credit code (two tables)", None, NoOrders, |_| lookup(1)),
+    case("lookup-social", "by social credit code (an index of its own)", None, NoOrders, |_| lookup(1)),
     case("lookup-unknown", "by a customs code that is not registered", None, NoOrders, |_| lookup(2)),
     case("lookup-foreign", "one recognised operator by AEO code", None, NoOrders, |_| lookup(3)),
     case("orders-none", "match control orders: none in force", None, NoOrders, orders),

@@ -208,12 +208,11 @@ impl Connection {
         let stream = matches!(shape, Shape::Stream(_)).then(|| self.begin(method));
         let mut send = |own: &mut Self| {
             if let Some(request) = waiting.next() {
-                match stream {
-                    Some(stream) => own.send(stream, request, false),
-                    None => {
-                        let stream = own.begin(method);
-                        own.send(stream, request, true);
-                    }
+                if let Some(stream) = stream {
+                    own.send(stream, request, false);
+                } else {
+                    let stream = own.begin(method);
+                    own.send(stream, request, true);
                 }
             }
         };

@@ -40,7 +40,7 @@ impl Certificates {
             "-addext",
             "keyUsage=critical,keyCertSign",
         ];
-        own.openssl(&key, &authority, &files("authority"));
+        openssl(&key, &authority, &files("authority"));
         let by = [
             "-CA".into(),
             own.path("authority", "crt"),
@@ -60,24 +60,13 @@ impl Certificates {
                 "-addext",
                 "basicConstraints=critical,CA:FALSE",
             ];
-            own.openssl(&key, &leaf, &[files(name), by.clone()].concat());
+            openssl(&key, &leaf, &[files(name), by.clone()].concat());
         }
         own
     }
 
     fn path(&self, name: &str, kind: &str) -> String {
         self.0.join(format!("{name}.{kind}")).display().to_string()
-    }
-
-    fn openssl(&self, key: &[&str], of: &[&str], files: &[String]) {
-        let made = Command::new("openssl")
-            .args(["req", "-x509"])
-            .args(key)
-            .args(of)
-            .args(files)
-            .stderr(Stdio::null())
-            .status();
-        assert!(made.expect("openssl").success(), "{of:?}");
     }
 
     /// What the server is given.
@@ -106,4 +95,15 @@ impl Certificates {
         config.alpn_protocols = vec![b"h2".to_vec()];
         Arc::new(config)
     }
+}
+
+fn openssl(key: &[&str], of: &[&str], files: &[String]) {
+    let made = Command::new("openssl")
+        .args(["req", "-x509"])
+        .args(key)
+        .args(of)
+        .args(files)
+        .stderr(Stdio::null())
+        .status();
+    assert!(made.expect("openssl").success(), "{of:?}");
 }

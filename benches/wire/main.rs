@@ -72,7 +72,9 @@ struct Options {
 }
 
 /// What is measured: its name, the server, how it is asked, and what it is held against.
-const CASES: [(&str, &str, Shape, &str); 10] = [
+type Case = (&'static str, &'static str, Shape, &'static str);
+
+const CASES: [Case; 10] = [
     ("bare", "bare", Shape::Unary(OUTSTANDING), "bare"),
     ("stock", "stock", Shape::Unary(OUTSTANDING), "bare"),
     ("audit off", "off", Shape::Unary(OUTSTANDING), "bare"),
@@ -232,6 +234,11 @@ async fn measure(options: &Options) {
             costs[index].push(cost);
         }
     }
+    summarize(options.rounds, &cases, &costs);
+}
+
+/// Prints what each case came to.
+fn summarize(rounds: usize, cases: &[&Case], costs: &[Vec<f64>]) {
     println!();
     for (index, (case, _, _, against)) in cases.iter().enumerate() {
         let against_at = cases
@@ -249,7 +256,7 @@ async fn measure(options: &Options) {
         println!(
             "{case:<18} {:6.2} us CPU a decision (median of {}), {:5.2} x {against} (median of ratios; {least:.2} to {most:.2})",
             median(costs[index].clone()),
-            options.rounds,
+            rounds,
             median(ratios),
         );
     }
