@@ -1,10 +1,12 @@
 //! Routes a call to its service by path, under the caller's deadline, and has it counted.
 
-use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::{Status, body::Body, server::NamedService};
 use tower_service::Service;
 
@@ -30,6 +32,11 @@ use crate::{
     shipments::Shipments,
     upstream::status::FeedStatus,
 };
+
+/// Bytes of a refused request that are passed over, at most: as much as its sender may have sent without being asked.
+const MOST_PASSED_OVER: usize = 64 * 1024;
+/// How long the rest of a refused request may take.
+const PASSED_WITHIN: Duration = Duration::from_millis(20);
 
 /// What a service answers, as tonic's generated servers give it.
 pub type Answer<B = Body> = Pin<Box<dyn Future<Output = Result<Response<B>, Infallible>> + Send>>;
@@ -113,7 +120,7 @@ where
                 let account = self.holding.of_address();
                 self.gatekeeper
                     .turned_away(account, &self.conduct, begun.into_std());
-                return answered_with(call, refusal);
+                return answered_with(call, refusal, request.into_body());
             }
         };
         let named = caller
@@ -125,7 +132,7 @@ where
             .admit(call.class(), &account, &self.conduct, begun.into_std());
         let Admitted { turn, charged } = match admitted {
             Ok(admitted) => admitted,
-            Err(refusal) => return answered_with(call, refusal),
+            Err(refusal) => return answered_with(call, refusal, request.into_body()),
         };
         call.charge(charged);
         if call.streams() {
@@ -137,7 +144,7 @@ where
         call.is_of(caller);
         let deadline = match Deadline::from_headers(request.headers(), begun) {
             Ok(deadline) => deadline,
-            Err(bad) => return answered_with(call, bad.into()),
+            Err(bad) => return answered_with(call, bad.into(), request.into_body()),
         };
         if let Some(deadline) = deadline {
             // Streams outlive this future; they take the deadline from here.
@@ -260,10 +267,24 @@ pub(super) async fn its_turn(
     Ok(())
 }
 
-fn answered_with(call: Call, refusal: Refusal) -> Answer<AnswerBody> {
-    Box::pin(std::future::ready(Ok(
-        call.answered(Status::from(refusal).into_http())
-    )))
+/// Refuses a call. What is answered before its request was whole is reset behind the answer, and a connection may have few
+/// resets: so the rest of a message is passed over first, where it is on its way.
+fn answered_with(call: Call, refusal: Refusal, mut body: Incoming) -> Answer<AnswerBody> {
+    Box::pin(async move {
+        if call.kind() != Kind::Stream {
+            let mut passed = 0;
+            let rest = async {
+                while passed < MOST_PASSED_OVER
+                    && let Some(Ok(frame)) = body.frame().await
+                {
+                    passed += frame.data_ref().map_or(0, Bytes::len);
+                }
+            };
+            // Whoever does not send it is not waited for.
+            let _sent = timeout(PASSED_WITHIN, rest).await;
+        }
+        Ok(call.answered(Status::from(refusal).into_http()))
+    })
 }
 
 fn call<S: GrpcService>(service: &S, request: Request<Intake>) -> Answer {

@@ -1,8 +1,12 @@
 //! The items of batches and streams: each is answered alone.
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
 use bytes::Bytes;
+use futures_util::{
+    future::Either,
+    stream::{FuturesOrdered, StreamExt as _},
+};
 use tokio::{
     pin,
     time::{Instant, sleep},
@@ -34,7 +38,17 @@ pub(super) fn item_error(refusal: Refusal) -> pb::ItemError {
     }
 }
 
-/// Answers a stream message by message, in order; ends with the caller, with the deadline, or with the connection: then
+/// Messages of a stream that are decided before the first of them is answered: they share a group of the log, and a write.
+const AT_ONCE: usize = 64;
+
+/// What a stream goes on with.
+enum Step {
+    Asked(Result<Option<pb::DecideStreamRequest>, Status>),
+    Answered(raw::DecideStreamResponse),
+    Over(Refusal),
+}
+
+/// Answers the messages of a stream in their order; ends with the caller, with the deadline, or with the connection: then
 /// what has come is answered first, as long as there is time.
 pub(super) fn answers<F>(
     requests: Streaming<pb::DecideStreamRequest>,
@@ -48,55 +62,68 @@ where
 {
     async_stream::stream! {
         let mut requests = requests;
+        let mut answering = FuturesOrdered::new();
         pin! {
             let late = deadline::passed(deadline);
             let left = ending::overdue(ending.clone());
             let ends = ending::begun(ending);
         }
-        loop {
-            let next = tokio::select! {
+        let end = 'stream: loop {
+            let step = tokio::select! {
                 // These two first: whoever never pauses is to be left too.
                 biased;
-                () = &mut late => Err(Refusal::DeadlineExceeded),
-                why = &mut left => Err(why.into()),
-                next = requests.message() => Ok(next),
-                (why, _) = &mut ends => Err(why.into()),
+                () = &mut late => Step::Over(Refusal::DeadlineExceeded),
+                why = &mut left => Step::Over(why.into()),
+                // What has come is looked at together.
+                next = requests.message(), if answering.len() < AT_ONCE => Step::Asked(next),
+                Some(answered) = answering.next() => Step::Answered(answered),
+                (why, _) = &mut ends => Step::Over(why.into()),
+            };
+            let asked = match step {
+                Step::Answered(answered) => {
+                    yield Ok(answered);
+                    continue;
+                }
+                Step::Over(refusal) => break Some(refusal.into()),
+                Step::Asked(asked) => asked,
             };
             // A timer is looked at only when the thread has time for it.
-            let is_late = deadline.is_some_and(|deadline| deadline.0 <= Instant::now());
-            let next = if is_late { Err(Refusal::DeadlineExceeded) } else { next };
-            let next = match next {
-                Ok(next) => next,
-                Err(refusal) => {
-                    yield Err(refusal.into());
-                    return;
-                }
+            if deadline.is_some_and(|deadline| deadline.0 <= Instant::now()) {
+                break Some(Refusal::DeadlineExceeded.into());
+            }
+            let pb::DecideStreamRequest { correlation_id, request, undecodable } = match asked {
+                Ok(None) => break None,
+                Ok(Some(message)) => message,
+                // The transport failed, or a frame is over limits.max_message_bytes: nothing can follow.
+                Err(status) => break Some(status),
             };
-            if let Some(account) = &account
-                && matches!(next, Ok(Some(_)))
-            {
+            if let Some(account) = &account {
                 // A stream that is over its caller's quota is slowed down, not refused.
                 while let Some(wait) = account.take_or_wait() {
+                    while let Some(answered) = answering.next().await {
+                        yield Ok(answered);
+                    }
                     tokio::select! {
                         () = sleep(wait) => {}
-                        () = &mut late => break,
-                        _ = &mut left => break,
+                        () = &mut late => break 'stream Some(Refusal::DeadlineExceeded.into()),
+                        why = &mut left => break 'stream Some(Refusal::from(why).into()),
                     }
                 }
             }
-            let (correlation_id, answered) = match next {
-                Ok(None) => return,
-                Ok(Some(pb::DecideStreamRequest { correlation_id, undecodable: Some(error), .. })) => {
-                    (correlation_id, Err(Refusal::Invalid(undecodable_field(&error))))
-                }
-                Ok(Some(message)) => (message.correlation_id, answer(message.request).await),
-                // The transport failed, or a frame is over limits.max_message_bytes: nothing can follow.
-                Err(status) => {
-                    yield Err(status);
-                    return;
-                }
+            let answered = match undecodable {
+                Some(error) => Either::Left(ready(Err(Refusal::Invalid(undecodable_field(&error))))),
+                None => Either::Right(answer(request)),
             };
-            yield Ok(raw::DecideStreamResponse::new(correlation_id, answered.map_err(item_error)));
+            answering.push_back(async move {
+                raw::DecideStreamResponse::new(correlation_id, answered.await.map_err(item_error))
+            });
+        };
+        // What is logged is given.
+        while let Some(answered) = answering.next().await {
+            yield Ok(answered);
+        }
+        if let Some(status) = end {
+            yield Err(status);
         }
     }
 }

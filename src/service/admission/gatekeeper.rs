@@ -27,7 +27,7 @@ use crate::{
 /// The longest that a connection is left unread for refusals by quota: its peer may ping it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The same for overload, in which whoever multiplexes many callers on one connection is not to blame.
-const OVERLOAD_PAUSE: Duration = Duration::from_millis(5);
+const OVERLOAD_PAUSE: Duration = Duration::from_millis(2);
 
 /// What goes before what where there is too little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
