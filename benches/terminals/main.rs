@@ -207,6 +207,8 @@ fn main() {
         "shipments.max_bytes=17179869184",
         "shipments.max_containers=10000000",
         "shipments.max_unsaved=1000000",
+        // What is measured is what is held.
+        "shipments.save_all=true",
         "shipments.max_watches=100000",
     ];
     let server = Server::start("terminals", &settings, &csv);
