@@ -1,7 +1,7 @@
 //! What overload, a flooding caller and abuses of HTTP/2 cost those who behave: ratios within one run, in interleaved rounds.
 //!
 //! ```sh
-//! cargo bench --bench overload -- [--rounds 5] [--seconds 2] [--idle 10000] [--only saturation|flood|abuse]
+//! cargo bench --bench overload -- [--rounds 5] [--seconds 2] [--idle 10000] [--only saturation|flood|abuse|idle]
 //! ```
 //!
 //! The real server has one worker and, where `taskset` is, core 0; every decision is logged. Honest callers run in this
@@ -38,6 +38,8 @@ use support::server::{Server, enterprises, median};
 /// Registered enterprises.
 const ENTERPRISES: usize = 100_000;
 const CONNECTIONS: usize = 8;
+/// Seconds after which as many idle connections as there may be have come: `limits.max_new_connections` lets 2,000 a second in.
+const SETTLED: f64 = 8.0;
 
 #[derive(Debug, Parser)]
 struct Options {
@@ -115,7 +117,10 @@ fn main() {
             flood(&options, &csv).await;
         }
         if is_wanted("abuse") {
-            abuses(&options, &csv).await;
+            abuses(&options, &csv, &abuse::KINDS).await;
+        }
+        if options.only.as_deref() == Some("idle") {
+            abuses(&options, &csv, &["idle"]).await;
         }
     });
 }
@@ -246,18 +251,18 @@ async fn flood(options: &Options, csv: &Path) {
 }
 
 /// Modest callers during each abuse, and without.
-async fn abuses(options: &Options, csv: &Path) {
+async fn abuses(options: &Options, csv: &Path, kinds: &[&str]) {
     println!("\n== abuses of HTTP/2");
     let server = server("abused", &["limits.max_connections=20000"], csv);
     let own = clients(server.address, 4, None).await;
     open(&own, 2_000.0, options.seconds).await;
-    for kind in abuse::KINDS {
+    for &kind in kinds {
         let (mut ratios, mut memory) = (Vec::new(), 0);
         let (mut quiet_p99, mut abused_p99) = (Vec::new(), Vec::new());
         for _ in 0..options.rounds {
             let quiet = open(&own, 2_000.0, options.seconds).await;
             let abuser = Abuser::start(kind, server.address, options.idle);
-            open(&own, 2_000.0, if kind == "idle" { 5.0 } else { 0.5 }).await;
+            open(&own, 2_000.0, if kind == "idle" { SETTLED } else { 0.5 }).await;
             let beside = open(&own, 2_000.0, options.seconds).await;
             memory = memory.max(server.resident());
             drop(abuser);

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::{
     audit::{Proof, directory},
     feed::source_settings,
-    settings::Settings,
+    settings::{AuditFailure, Settings},
 };
 use crate::{
     facilitation::Facilitation,
@@ -51,8 +51,11 @@ impl Terminals {
             max_bytes: own.max_bytes,
             max_containers: own.max_containers,
             max_unsaved: own.max_unsaved,
-            // Nobody else is told by the store.
-            from_log: store.is_embedded() && proof.log.is_some() && !own.save_all,
+            // Nobody else is told by the store, and whatever is given is in the log.
+            from_log: store.is_embedded()
+                && proof.log.is_some()
+                && settings.audit.on_failure == AuditFailure::Refuse
+                && !own.save_all,
             watches: WatchLimits {
                 watches: own.max_watches,
                 stall: own.watch_stall.get(),

@@ -7,7 +7,10 @@ use std::{
     thread,
 };
 
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::mpsc,
+    task::{JoinSet, yield_now},
+};
 use tracing::debug;
 
 use super::{Accepted, ConnectionService, Shared, WorkerService, connection::Connection};
@@ -98,7 +101,11 @@ impl<S: ConnectionService> Connections<S> {
         loop {
             tokio::select! {
                 accepted = sockets.recv() => match accepted {
-                    Some(accepted) => drop(serving.spawn(self.serve(accepted))),
+                    Some(accepted) => {
+                        drop(serving.spawn(self.serve(accepted)));
+                        // Calls have their turn between two of many connections that come at once.
+                        yield_now().await;
+                    }
                     None => break,
                 },
                 Some(_) = serving.join_next() => {}
