@@ -103,7 +103,8 @@ def test_every_panel_shows_live_figures_that_agree_with_the_metrics(browser, ser
         counts = browser.texts("#lanes-rows td:last-child")
         return dict(zip(lanes, map(number, counts)))
 
-    eventually(lambda: float(browser.text("#traffic-total")) > 1, 10, "decisions a second")
+    # A dash stands for what is not known yet.
+    eventually(lambda: float(browser.text("#traffic-total").replace("–", "0")) > 1, 10, "decisions a second")
     before = decided()
     eventually(lambda: all(shown()[lane] >= before[lane] for lane in lanes), 10, "counts of decisions")
     counts, after = shown(), decided()
