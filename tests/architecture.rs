@@ -272,8 +272,10 @@ const RULES: [Rule; 15] = [
             "async_stream",
             "bytes",
             "foldhash",
+            "futures_util",
             "http",
             "http_body",
+            "http_body_util",
             "hyper",
             "jiff",
             // Verified tokens.
