@@ -77,7 +77,8 @@ where
                 // What has come is looked at together.
                 next = requests.message(), if answering.len() < AT_ONCE => Step::Asked(next),
                 Some(answered) = answering.next() => Step::Answered(answered),
-                (why, _) = &mut ends => Step::Over(why.into()),
+                // With some unanswered, it is not known yet whether more has come.
+                (why, _) = &mut ends, if answering.is_empty() => Step::Over(why.into()),
             };
             let asked = match step {
                 Step::Answered(answered) => {
