@@ -103,8 +103,10 @@ fn remove_leftovers(folder: &Path, path: &Path) {
         if !entry.file_name().to_string_lossy().starts_with(&prefix) {
             continue;
         }
-        let unlocked = File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
-        if unlocked {
+        // Locked until it is gone: who has just made it sees by that, or by its having gone, that it is not theirs.
+        if let Ok(file) = File::open(entry.path())
+            && file.try_lock().is_ok()
+        {
             // Whoever else removes it does the same work.
             drop(fs::remove_file(entry.path()));
         }
