@@ -223,7 +223,6 @@ const RULES: [Rule; 15] = [
             "metrics",
             // What an earlier life left unsaved is in the log.
             "audit::read",
-            "audit::writer::Head",
             // And so is what nobody has asked for yet.
             "audit::index",
             "audit::query",

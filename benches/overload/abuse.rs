@@ -10,7 +10,14 @@ use greenlane::wire::pb;
 use prost::Message as _;
 use rand::{SeedableRng as _, rngs::StdRng};
 
-use crate::{ENTERPRISES, load::flood, support::server::request};
+use crate::{
+    ENTERPRISES,
+    load::flood,
+    support::{
+        frames::{self, CONTINUATION, DATA, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE},
+        server::request,
+    },
+};
 
 /// What there is, but for a flood of calls.
 pub(crate) const KINDS: [&str; 10] = [
@@ -26,29 +33,15 @@ pub(crate) const KINDS: [&str; 10] = [
     "idle",
 ];
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
-    let mut frame = vec![length[1], length[2], length[3], kind, flags];
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
+    let mut frame = Vec::new();
+    frames::put(&mut frame, kind, flags, stream, payload);
     frame
 }
 
 fn literal(name: &str, value: &str) -> Vec<u8> {
-    let mut field = vec![0];
-    for text in [name, value] {
-        field.push(u8::try_from(text.len()).expect("short"));
-        field.extend(text.as_bytes());
-    }
+    let mut field = Vec::new();
+    frames::put_field(&mut field, 0, name, value);
     field
 }
 

@@ -115,11 +115,6 @@ impl Server {
         }
     }
 
-    /// Its process.
-    pub(crate) fn id(&self) -> u32 {
-        self.process.id()
-    }
-
     /// The CPU time that it has taken.
     pub(crate) fn cpu(&self) -> Duration {
         cpu(self.process.id())

@@ -23,21 +23,16 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::support::server::{connect, request};
+use crate::support::{
+    frames::{self, DATA, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE},
+    server::{connect, request},
+};
 
 /// Decisions in a batch.
 pub(crate) const BATCH: usize = 512;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Payload of the longest frame that any peer takes.
 const LONGEST: usize = 16_384;
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
@@ -149,10 +144,7 @@ impl Connection {
     }
 
     fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        self.out.put_uint(payload.len() as u64, 3);
-        self.out.put_slice(&[kind, flags]);
-        self.out.put_u32(stream);
-        self.out.put_slice(payload);
+        frames::put(&mut self.out, kind, flags, stream, payload);
     }
 
     /// Begins a call.
@@ -170,11 +162,7 @@ impl Connection {
                 ("te", "trailers"),
                 ("content-type", "application/grpc"),
             ] {
-                block.push(0x40);
-                for text in [name, value] {
-                    block.push(u8::try_from(text.len()).expect("short"));
-                    block.extend(text.as_bytes());
-                }
+                frames::put_field(&mut block, 0x40, name, value);
             }
         }
         let stream = self.next_stream;

@@ -71,21 +71,43 @@ struct Options {
     bench: bool,
 }
 
-/// What is measured: its name, the server, how it is asked, and what it is held against.
-type Case = (&'static str, &'static str, Shape, &'static str);
+/// What is measured.
+struct Case {
+    name: &'static str,
+    /// The server, by its name.
+    server: &'static str,
+    shape: Shape,
+    /// What it is held against.
+    against: &'static [&'static str],
+}
 
-const CASES: [Case; 10] = [
-    ("bare", "bare", Shape::Unary(OUTSTANDING), "bare"),
-    ("stock", "stock", Shape::Unary(OUTSTANDING), "bare"),
-    ("audit off", "off", Shape::Unary(OUTSTANDING), "bare"),
-    ("all on", "on", Shape::Unary(OUTSTANDING), "bare"),
-    ("all on ", "on", Shape::Unary(OUTSTANDING), "stock"),
-    ("all on, streams", "on", Shape::Stream(OUTSTANDING), "all on"),
-    ("all on, batches", "on", Shape::Batch(2), "all on"),
-    ("all on, mTLS", "mtls", Shape::Unary(OUTSTANDING), "all on"),
-    ("all on, both cores", "both", Shape::Unary(OUTSTANDING), "all on"),
-    ("audit power", "power", Shape::Unary(OUTSTANDING), "all on"),
+const UNARY: Shape = Shape::Unary(OUTSTANDING);
+
+const CASES: [Case; 9] = [
+    case("bare", "bare", UNARY, &[]),
+    case("stock", "stock", UNARY, &["bare"]),
+    case("audit off", "off", UNARY, &["bare"]),
+    case("all on", "on", UNARY, &["bare", "stock"]),
+    case("all on, streams", "on", Shape::Stream(OUTSTANDING), &["all on"]),
+    case("all on, batches", "on", Shape::Batch(2), &["all on"]),
+    case("all on, mTLS", "mtls", UNARY, &["all on"]),
+    case("all on, both cores", "both", UNARY, &["all on"]),
+    case("audit power", "power", UNARY, &["all on"]),
 ];
+
+const fn case(
+    name: &'static str,
+    server: &'static str,
+    shape: Shape,
+    against: &'static [&'static str],
+) -> Case {
+    Case {
+        name,
+        server,
+        shape,
+        against,
+    }
+}
 
 fn main() {
     let options = Options::parse();
@@ -196,8 +218,7 @@ async fn measure(options: &Options) {
     let amount = (options.decisions, options.enterprises);
     let cases: Vec<_> = CASES
         .iter()
-        .filter(|case| all.iter().any(|own| own.server.name == case.1))
-        .filter(|case| wanted(case.3) || case.3 == "all on")
+        .filter(|case| all.iter().any(|own| own.server.name == case.server))
         .collect();
     for Measured { server, connections } in &mut all {
         let warm = (options.decisions / 4, options.enterprises);
@@ -206,67 +227,53 @@ async fn measure(options: &Options) {
     }
     let mut costs = vec![Vec::new(); cases.len()];
     for round in 0..options.rounds {
-        for (index, (case, server, shape, against)) in cases.iter().enumerate() {
-            if *against == "stock" {
-                // Measured already.
-                let cost = cases
-                    .iter()
-                    .position(|case| case.0 == "all on")
-                    .map(|at| costs[at][round]);
-                costs[index].push(cost.expect("it is measured"));
-                continue;
-            }
+        for (case, costs) in cases.iter().zip(&mut costs) {
             let mut measured = all.iter_mut();
             let Measured { server, connections } = measured
-                .find(|own| own.server.name == *server)
+                .find(|own| own.server.name == case.server)
                 .expect("it was started");
-            let (before, writes) = (server.cpu(), written(server));
-            let seconds = load(connections, *shape, amount, round as u64).await;
+            let before = server.cpu();
+            let seconds = load(connections, case.shape, amount, round as u64).await;
             // What is done behind the answers is theirs too.
             rested(server).await;
             let spent = since(server.cpu(), before);
             let cost = spent.as_secs_f64() * 1e6 / options.decisions as f64;
             println!(
-                "round {round}: {case:<18} {cost:6.2} us CPU a decision, {:7.0} decisions/s, {:4.0} writes for 1,000",
+                "round {round}: {:<18} {cost:6.2} us CPU a decision, {:7.0} decisions/s",
+                case.name,
                 options.decisions as f64 / seconds,
-                (written(server) - writes) as f64 * 1e3 / options.decisions as f64,
             );
-            costs[index].push(cost);
+            costs.push(cost);
         }
     }
-    summarize(options.rounds, &cases, &costs);
+    summarize(&cases, &costs);
 }
 
-/// Prints what each case came to.
-fn summarize(rounds: usize, cases: &[&Case], costs: &[Vec<f64>]) {
+/// Prints what each case came to, in all rounds.
+fn summarize(cases: &[&Case], costs: &[Vec<f64>]) {
     println!();
-    for (index, (case, _, _, against)) in cases.iter().enumerate() {
-        let against_at = cases
-            .iter()
-            .position(|case| case.0 == *against)
-            .expect("it is measured");
-        let ratios: Vec<f64> = costs[index]
-            .iter()
-            .zip(&costs[against_at])
-            .map(|(own, other)| own / other)
-            .collect();
-        let (least, most) = ratios.iter().fold((f64::MAX, 0_f64), |(least, most), ratio| {
-            (least.min(*ratio), most.max(*ratio))
-        });
+    for (case, own) in cases.iter().zip(costs) {
         println!(
-            "{case:<18} {:6.2} us CPU a decision (median of {}), {:5.2} x {against} (median of ratios; {least:.2} to {most:.2})",
-            median(costs[index].clone()),
-            rounds,
-            median(ratios),
+            "{:<18} {:6.2} us CPU a decision (median of {})",
+            case.name,
+            median(own.clone()),
+            own.len()
         );
+        for (other, costs) in cases.iter().zip(costs) {
+            if !case.against.contains(&other.name) {
+                continue;
+            }
+            let ratios: Vec<f64> = own.iter().zip(costs).map(|(own, other)| own / other).collect();
+            let least = ratios.iter().copied().fold(f64::MAX, f64::min);
+            let most = ratios.iter().copied().fold(0.0, f64::max);
+            println!(
+                "{:18} {:6.2} x {} (median of ratios; {least:.2} to {most:.2})",
+                "",
+                median(ratios),
+                other.name
+            );
+        }
     }
-}
-
-/// How often a server has called `write` or `writev`.
-fn written(server: &Server) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{}/io", server.id())).expect("it runs");
-    let calls = text.lines().find_map(|line| line.strip_prefix("syscw: "));
-    calls.and_then(|calls| calls.parse().ok()).expect("a count")
 }
 
 /// Until a server has nothing to do.

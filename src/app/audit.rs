@@ -17,6 +17,7 @@ use crate::{
         archive::activation,
         index::{INDEX, SegmentIndex},
         log::{AuditLog, Lane, OnFailure, record},
+        query::OwnLog,
         rates::{self, RATES, RateTable},
         remembered,
         retention::Retention,
@@ -79,6 +80,16 @@ pub(super) struct Proof {
 }
 
 impl Proof {
+    /// The log as it is searched; `None` where nothing is logged.
+    pub(super) fn own_log(&self) -> Option<OwnLog> {
+        let log = self.log.as_ref()?;
+        Some(OwnLog {
+            directory: self.directory.clone(),
+            replica: log.replica().to_owned(),
+            head: log.head(),
+        })
+    }
+
     /// Opens the log; `book` are the policies in force.
     pub(super) fn open(settings: &Settings, book: &PolicyBook) -> anyhow::Result<Self> {
         let audit = &settings.audit;

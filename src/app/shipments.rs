@@ -5,14 +5,14 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::{
-    audit::{Proof, directory},
+    audit::Proof,
     feed::source_settings,
     settings::{AuditFailure, Settings},
 };
 use crate::{
     facilitation::Facilitation,
     metrics::Metrics,
-    shipments::{Keeper, Limits, LoggedDecisions, Saving, Shipments, WatchLimits},
+    shipments::{Keeper, Limits, Saving, Shipments, WatchLimits},
     upstream::{
         follower::{ChangeListener, InForce},
         shipments::{ShipmentFeed, ShipmentStore},
@@ -79,11 +79,7 @@ impl Terminals {
             asked: ShipmentStore::open(&store)?,
             feed: ShipmentFeed::open(&store, RECENT)?,
             lookups,
-            log: proof.log.as_ref().map(|log| LoggedDecisions {
-                directory: directory(settings),
-                replica: log.replica().to_owned(),
-                head: log.head(),
-            }),
+            log: proof.own_log(),
             retention: own.retention.get(),
         };
         Ok(Self {

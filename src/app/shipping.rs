@@ -12,12 +12,7 @@ use super::{
 };
 use crate::{
     audit::{
-        head::SignedHead,
-        log::AuditLog,
-        query::{Decisions, OwnLog},
-        ship::Shipper,
-        signing::SigningKey,
-        writer::Head,
+        head::SignedHead, log::AuditLog, query::Decisions, ship::Shipper, signing::SigningKey, writer::Head,
     },
     metrics::Metrics,
     upstream::archive::{Archive, ArchiveReader, SignedText},
@@ -40,14 +35,9 @@ impl Shipping {
         let store = source_settings(settings);
         let log = proof.log.as_ref();
         let told = watch::Sender::new(0);
-        let own = |log: &Arc<AuditLog>| OwnLog {
-            directory: directory(settings),
-            replica: log.replica().to_owned(),
-            head: log.head(),
-        };
         let archive = ArchiveReader::open(&store)?;
         let shipped_to = told.subscribe();
-        let decisions = Decisions::new(log.map(own), archive, told.subscribe());
+        let decisions = Decisions::new(proof.own_log(), archive, told.subscribe());
         let shipper = match log {
             None => None,
             Some(log) => {

@@ -18,6 +18,7 @@ pub use crate::upstream::archive::{Bound, DecisionFilter, DecisionKey};
 pub use token::{page_token, read_page_token};
 
 use std::{
+    io,
     path::PathBuf,
     sync::{
         Arc,
@@ -30,7 +31,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 
 use self::local::{After, LocalLog};
-use super::{decision, index::IndexError, read::ReadError, writer::Head};
+use super::{decision, index::IndexError, read::ReadError, segment, writer::Head};
 use crate::{
     upstream::archive::{ArchiveReader, FoundRecord, UpstreamError},
     wire::pb,
@@ -102,7 +103,7 @@ pub struct Decisions {
 }
 
 /// The own log, as the search needs it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct OwnLog {
     /// Where its segments lie.
     pub directory: PathBuf,
@@ -110,6 +111,19 @@ pub struct OwnLog {
     pub replica: String,
     /// Where it ends.
     pub head: watch::Receiver<Head>,
+}
+
+impl OwnLog {
+    /// Its segments by their first sequence, ascending; none where there is no directory.
+    fn segments(&self) -> Result<Vec<(u64, PathBuf)>, ReadError> {
+        match segment::list(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            listed => listed.map_err(|error| ReadError::Io {
+                path: self.directory.clone(),
+                error,
+            }),
+        }
+    }
 }
 
 impl Decisions {

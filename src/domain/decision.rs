@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 use jiff::Timestamp;
 
-use super::{CreditTier, Ppm, declaration::MAX_PARTIES, identifier::CustomsCode, measure::MeasureSet};
+use super::{CreditTier, Ppm, bits, declaration::MAX_PARTIES, identifier::CustomsCode, measure::MeasureSet};
 
 named_enum! {
     /// How it came to an inspection, or not.
@@ -157,13 +157,7 @@ impl ReasonSet {
 
     /// The numbers of the members, ascending.
     pub fn numbers(self) -> impl Iterator<Item = u8> {
-        let mut left = self.0;
-        std::iter::from_fn(move || {
-            let number = u8::try_from(left.trailing_zeros()).unwrap_or(u8::MAX);
-            // Takes the lowest bit away.
-            left &= left.checked_sub(1)?;
-            Some(number)
-        })
+        bits::numbers(self.0.into())
     }
 }
 

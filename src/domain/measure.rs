@@ -1,5 +1,7 @@
 //! Measures: facilitations and restrictions that a policy attaches to a tier.
 
+use super::bits;
+
 named_enum! {
     /// A facilitation (numbers 1 to 49) or a restriction (50 and above).
     Measure {
@@ -125,13 +127,7 @@ impl MeasureSet {
 
     /// The numbers of the members, ascending.
     pub fn numbers(self) -> impl Iterator<Item = u8> {
-        let mut left = self.0;
-        std::iter::from_fn(move || {
-            let number = u8::try_from(left.trailing_zeros()).unwrap_or(u8::MAX);
-            // Takes the lowest bit away.
-            left &= left.checked_sub(1)?;
-            Some(number)
-        })
+        bits::numbers(self.0)
     }
 }
 

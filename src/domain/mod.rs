@@ -6,6 +6,7 @@
 #[macro_use]
 mod named;
 
+mod bits;
 pub mod date;
 pub mod decision;
 pub mod declaration;

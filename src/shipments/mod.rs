@@ -39,6 +39,6 @@ pub use handed_over::{HandedOver, NewDecision};
 pub use keeper::{Keeper, Touched};
 pub use memory::{Counts, Limits, Shipments};
 pub use publisher::WatchLimits;
-pub use saving::{LoggedDecisions, Lookup, Saving, Unsaved};
+pub use saving::{Lookup, Saving, Unsaved};
 pub use view::{Key, Unreachable, View};
 pub use watch::{Ended, Event, Token as WatchToken, Watch, WatchError};

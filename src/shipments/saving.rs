@@ -8,8 +8,9 @@
 mod logged;
 mod saver;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -23,7 +24,7 @@ use super::{
     view::{Key, Unreachable},
 };
 use crate::{
-    audit::writer::Head,
+    audit::query::OwnLog,
     upstream::{
         UpstreamError,
         shipments::{ShipmentFeed, ShipmentStore, StoredShipment},
@@ -45,17 +46,6 @@ pub struct Lookup {
     pub(super) keys: Vec<Key>,
     /// `None` where nobody waits.
     pub(super) reply: Option<oneshot::Sender<Result<(), Unreachable>>>,
-}
-
-/// The log that decisions stand in first.
-#[derive(Debug, Clone)]
-pub struct LoggedDecisions {
-    /// The log's directory.
-    pub directory: PathBuf,
-    /// The replica's name in it.
-    pub replica: String,
-    /// Where it ends.
-    pub head: watch::Receiver<Head>,
 }
 
 /// Shipments that the store lacks when saving ends.
@@ -81,8 +71,8 @@ pub struct Saving {
     pub feed: ShipmentFeed,
     /// The questions.
     pub lookups: mpsc::Receiver<Lookup>,
-    /// `None` where nothing is logged.
-    pub log: Option<LoggedDecisions>,
+    /// The log that decisions stand in first; `None` where nothing is logged.
+    pub log: Option<OwnLog>,
     /// How long the store keeps a shipment.
     pub retention: Duration,
 }
@@ -117,6 +107,15 @@ impl Saving {
         };
         tokio::join!(saver.run(stop), others).0
     }
+}
+
+/// The eldest decision of which a shipment is kept for so long; zero keeps all.
+fn kept_since(retention: Duration) -> Timestamp {
+    if retention.is_zero() {
+        return Timestamp::MIN;
+    }
+    let retention = SignedDuration::try_from(retention).unwrap_or(SignedDuration::MAX);
+    Timestamp::now().checked_sub(retention).unwrap_or(Timestamp::MIN)
 }
 
 /// Doubles a wait up to the longest.

@@ -1,4 +1,7 @@
-use greenlane::wire::pb::{self, Lane};
+use greenlane::{
+    domain::identifier::ContainerNumber,
+    wire::pb::{self, Lane},
+};
 use tokio::task::JoinSet;
 use tonic::Code;
 
@@ -10,18 +13,11 @@ use crate::{
     },
 };
 
-/// A container of its own for each number, with the check digit of ISO 6346.
+/// A container of its own for each number: with the one check digit of ISO 6346 that the domain takes.
 fn container_number(number: u32) -> String {
-    let mut text = format!("CSQU{number:06}");
-    let value = |byte: u8| match byte {
-        // Letters stand for 10 and more, without the multiples of 11.
-        b'A'..=b'Z' => u32::from(byte - b'A' + 10 + (byte - b'A').div_ceil(10)),
-        digit => u32::from(digit - b'0'),
-    };
-    let weighed = text.bytes().zip(0..).map(|(byte, place)| value(byte) << place);
-    let digit = weighed.sum::<u32>() % 11 % 10;
-    text.push_str(&digit.to_string());
-    text
+    let texts = (0..10).map(|digit| format!("CSQU{number:06}{digit}"));
+    let mut right = texts.filter(|text| text.parse::<ContainerNumber>().is_ok());
+    right.next().expect("a check digit")
 }
 
 fn request(number: u32) -> pb::DecideRequest {

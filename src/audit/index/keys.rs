@@ -1,41 +1,42 @@
 //! What a record is looked up by.
 
-use super::{Key, Kind, hash};
+use super::{Kind, hash};
 use crate::{audit::outline::Outline, domain::identifier::ContainerNumber};
 
+/// Gives the hash of a key, unless it is missing.
+fn present(mut give: impl FnMut(u64)) -> impl FnMut(Kind, &[u8]) {
+    move |kind, text| {
+        if !text.is_empty() {
+            give(hash(kind, text));
+        }
+    }
+}
+
 /// Gives the hash of every key that a shipment is looked up by, in a decision or an inspection of it; some more than once.
-pub(in crate::audit) fn shipment_keys(record: &Outline, mut give: impl FnMut(u64)) {
+pub(in crate::audit) fn shipment_keys(record: &Outline, give: impl FnMut(u64)) {
+    let mut give = present(give);
     if let Some(entry) = &record.decision {
         if let Some(decision) = &entry.decision {
-            give(hash(Kind::Declaration, &decision.declaration_number));
+            give(Kind::Declaration, &decision.declaration_number);
         }
-        for sent in entry
+        let sent = entry
             .request
             .iter()
-            .flat_map(|request| &request.container_numbers)
-        {
-            let number = str::from_utf8(sent)
-                .ok()
-                .and_then(|text| text.parse::<ContainerNumber>().ok());
-            // As it is asked for, however it was sent.
-            if let Some(number) = number {
-                give(Key::Container(number.as_str()).hash());
-            }
+            .flat_map(|request| &request.container_numbers);
+        // As it is asked for, however it was sent.
+        for number in sent.filter_map(|sent| ContainerNumber::try_from(&sent[..]).ok()) {
+            give(Kind::Container, number.as_bytes());
         }
     }
     if let Some(entry) = &record.inspection {
-        give(Key::Declaration(&entry.declaration_number).hash());
+        give(Kind::Declaration, entry.declaration_number.as_bytes());
     }
 }
 
 /// Gives the hash of every key that the record names; some more than once.
 pub(super) fn keys(record: &Outline, mut give: impl FnMut(u64)) {
     shipment_keys(record, &mut give);
-    let mut give = |kind: Kind, text: &[u8]| {
-        if !text.is_empty() {
-            give(hash(kind, text));
-        }
-    };
+    let mut give = present(give);
     if let Some(entry) = &record.decision {
         if let Some(decision) = &entry.decision {
             give(Kind::Decision, &decision.decision_id);

@@ -8,12 +8,12 @@ mod scan;
 pub(super) use self::{
     candidate::{After, Candidate, Place},
     records::Records,
+    scan::{RecordPlace, read_on},
 };
 
 use std::{
     collections::BinaryHeap,
-    io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -29,7 +29,7 @@ use self::{
 };
 use super::{OwnLog, QueryError, nanoseconds};
 use crate::{
-    audit::{decision, index::SegmentIndex, read::ReadError, segment},
+    audit::{decision, index::SegmentIndex},
     upstream::archive::{Bound, DecisionFilter, DecisionKey, FoundRecord},
 };
 
@@ -65,7 +65,7 @@ impl LocalLog {
         bound: Bound,
         given_up: &AtomicBool,
     ) -> Result<Vec<FoundRecord>, QueryError> {
-        let mut segments = self.segments()?;
+        let mut segments = self.own.segments()?;
         let kept = segments
             .partition_point(|(first, _)| *first <= from_sequence)
             .max(1)
@@ -141,7 +141,7 @@ impl LocalLog {
         };
         let wanted = Wanted::of(&filter, None, 0);
         let mut best: Option<FoundRecord> = None;
-        for (first, path) in self.segments()?.iter().rev() {
+        for (first, path) in self.own.segments()?.iter().rev() {
             check(given_up)?;
             let searched = self.open(*first, path, given_up)?;
             let Some((_, latest)) = searched.decided() else {
@@ -187,7 +187,7 @@ impl LocalLog {
         });
         let filter = DecisionFilter::default();
         let wanted = Wanted::decision(&filter, text);
-        for (first, path) in self.segments()?.iter().rev() {
+        for (first, path) in self.own.segments()?.iter().rev() {
             check(given_up)?;
             let searched = self.open(*first, path, given_up)?;
             let Some((earliest, latest)) = searched.decided() else {
@@ -210,18 +210,6 @@ impl LocalLog {
             }
         }
         Ok(None)
-    }
-
-    fn segments(&self) -> Result<Vec<(u64, PathBuf)>, QueryError> {
-        match segment::list(&self.own.directory) {
-            Ok(segments) => Ok(segments),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(ReadError::Io {
-                path: self.own.directory.clone(),
-                error,
-            }
-            .into()),
-        }
     }
 
     fn open(&self, first: u64, path: &Path, given_up: &AtomicBool) -> Result<Searched, QueryError> {

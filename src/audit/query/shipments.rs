@@ -13,15 +13,13 @@ use smallvec::SmallVec;
 
 use super::{
     OwnLog, QueryError,
-    local::{Candidate, Place, Records},
+    local::{Candidate, Place, RecordPlace, Records, read_on},
     nanoseconds,
 };
 use crate::audit::{
-    frame,
     index::{Key, SegmentIndex, keys::shipment_keys},
     outline::Outline,
-    read::{ReadError, SegmentReader},
-    segment,
+    read::ReadError,
 };
 
 /// Finds what the log tells of shipments.
@@ -32,64 +30,22 @@ pub struct LoggedShipments {
     unsealed: BTreeMap<u64, Named>,
 }
 
-/// A record: its sequence, and its bytes in the file.
-#[derive(Debug, Clone, Copy)]
-struct Spot {
-    sequence: u64,
-    offset: u64,
-    length: u32,
-}
-
 /// What a segment without a seal names, as far as it was read.
 #[derive(Debug, Default)]
 struct Named {
     /// Where reading goes on: a group's place and its first record; `None` at the beginning.
     at: Option<(u64, u64)>,
-    by_key: HashMap<u64, SmallVec<[Spot; 1]>>,
+    by_key: HashMap<u64, SmallVec<[RecordPlace; 1]>>,
 }
 
 impl Named {
     /// Reads on to the end, or to a place that is known to be written.
     fn read_on(&mut self, path: &Path, until: Option<u64>) -> Result<(), ReadError> {
-        let mut reader = match SegmentReader::open(path) {
-            Ok(reader) => reader,
-            // A segment that was just made, or lost its beginning.
-            Err(ReadError::NoSegment { .. }) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        if let Some((offset, sequence)) = self.at {
-            reader = reader.at(offset, sequence);
-        }
-        while until.is_none_or(|until| reader.place().0 < until) {
-            let group = match reader.next_group() {
-                Ok(Some(group)) => group,
-                Ok(None) => break,
-                Err(ReadError::Damaged { .. }) if until.is_none() => match reader.skip_damage()? {
-                    Some(_) => continue,
-                    None => break,
-                },
-                Err(error) => return Err(error),
-            };
-            let mut offset = group.offset + frame::HEADER as u64;
-            for (sequence, record) in group.records() {
-                let Some(record) = record else { break };
-                offset += prost::length_delimiter_len(record.len()) as u64;
-                let (begins, bytes) = (offset, record.len() as u64);
-                let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
-                if let Ok(outline) = Outline::decode(record) {
-                    shipment_keys(&outline, |key| {
-                        self.by_key.entry(key).or_default().push(Spot {
-                            sequence,
-                            offset: begins,
-                            length,
-                        });
-                    });
-                }
-                offset += bytes;
+        read_on(path, &mut self.at, until, |place, record| {
+            if let Ok(outline) = Outline::decode(record) {
+                shipment_keys(&outline, |key| self.by_key.entry(key).or_default().push(place));
             }
-            self.at = Some(reader.place());
-        }
-        Ok(())
+        })
     }
 }
 
@@ -106,15 +62,7 @@ impl LoggedShipments {
     /// decisions, but none since that time, are passed over.
     pub fn find(&mut self, keys: &[Key<'_>], since: Timestamp) -> Result<Vec<Bytes>, QueryError> {
         let hashes: Vec<u64> = keys.iter().map(Key::hash).collect();
-        let directory = &self.log.directory;
-        let segments = match segment::list(directory) {
-            Ok(segments) => segments,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => {
-                let path = directory.clone();
-                return Err(ReadError::Io { path, error }.into());
-            }
-        };
+        let segments = self.log.segments()?;
         self.unsealed
             .retain(|own, _| segments.iter().any(|(first, _)| first == own));
         let (mut found, mut records) = (Vec::new(), Records::default());
@@ -131,8 +79,8 @@ impl LoggedShipments {
                 let head = *self.log.head.borrow();
                 let named = self.unsealed.entry(*first).or_default();
                 named.read_on(path, (head.segment == *first).then_some(head.offset))?;
-                let spots = hashes.iter().filter_map(|hash| named.by_key.get(hash)).flatten();
-                spots.map(candidate).collect()
+                let places = hashes.iter().filter_map(|hash| named.by_key.get(hash)).flatten();
+                places.map(|place| place.candidate(0, 0)).collect()
             };
             candidates.sort_unstable_by_key(|candidate| candidate.sequence);
             candidates.dedup_by_key(|candidate| candidate.sequence);
@@ -141,18 +89,6 @@ impl LoggedShipments {
             }
         }
         Ok(found)
-    }
-}
-
-fn candidate(spot: &Spot) -> Candidate {
-    Candidate {
-        at: 0,
-        sequence: spot.sequence,
-        segment: 0,
-        place: Place::Record {
-            offset: spot.offset,
-            length: spot.length,
-        },
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tracing::error;
 
-use super::LoggedDecisions;
+use super::kept_since;
 use crate::{
     audit::{
         index,
@@ -29,18 +28,9 @@ pub(super) struct Logged {
 
 impl Logged {
     /// That log, as far as shipments are kept: zero, for ever.
-    pub(super) fn new(log: LoggedDecisions, retention: Duration) -> Self {
-        let LoggedDecisions {
-            directory,
-            replica,
-            head,
-        } = log;
+    pub(super) fn new(log: OwnLog, retention: Duration) -> Self {
         Self {
-            log: Some(LoggedShipments::new(OwnLog {
-                directory,
-                replica,
-                head,
-            })),
+            log: Some(LoggedShipments::new(log)),
             retention,
             is_failing: false,
         }
@@ -53,12 +43,7 @@ impl Logged {
             return false;
         };
         let unseen = shipments.asked.as_ref().map(|asked| asked.see(&keys));
-        let since = if self.retention.is_zero() {
-            Timestamp::MIN
-        } else {
-            let retention = SignedDuration::try_from(self.retention).unwrap_or(SignedDuration::MAX);
-            Timestamp::now().checked_sub(retention).unwrap_or(Timestamp::MIN)
-        };
+        let since = kept_since(self.retention);
         let memory = Arc::clone(shipments);
         let asked = tokio::task::spawn_blocking(move || {
             let sought: Vec<_> = keys.iter().map(sought).collect();

@@ -3,16 +3,15 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use foldhash::HashSet;
-use jiff::{SignedDuration, Timestamp};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tracing::{info, warn};
 
-use super::{LoggedDecisions, Unsaved, WAITS, longer};
+use super::{Unsaved, WAITS, kept_since, longer};
 use crate::{
-    audit::read::ReadError,
+    audit::{query::OwnLog, read::ReadError},
     shipments::{
         held::{Held, Inner},
         memory::Shipments,
@@ -46,7 +45,7 @@ pub(super) struct Saver {
     shipments: Arc<Shipments>,
     store: ShipmentStore,
     /// What is read again.
-    log: Option<LoggedDecisions>,
+    log: Option<OwnLog>,
     retention: Duration,
     /// Where the log ended, and when that was seen: the eldest first.
     heads: VecDeque<(Instant, u64)>,
@@ -58,7 +57,7 @@ impl Saver {
     pub(super) fn new(
         shipments: Arc<Shipments>,
         store: ShipmentStore,
-        log: Option<LoggedDecisions>,
+        log: Option<OwnLog>,
         retention: Duration,
     ) -> Self {
         Self {
@@ -300,9 +299,7 @@ impl Saver {
             return Ok(());
         }
         self.trimmed = Some(Instant::now());
-        let retention = SignedDuration::try_from(self.retention).unwrap_or(SignedDuration::MAX);
-        let before = Timestamp::now().checked_sub(retention).unwrap_or(Timestamp::MIN);
-        let deleted = self.store.trim(before).await?;
+        let deleted = self.store.trim(kept_since(self.retention)).await?;
         if deleted > 0 {
             info!(deleted, "old shipments were deleted from the store");
         }

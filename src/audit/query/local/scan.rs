@@ -2,6 +2,7 @@
 
 use std::{hash::BuildHasher as _, path::Path};
 
+use bytes::Bytes;
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 
@@ -12,6 +13,74 @@ use crate::audit::{
     query::nanoseconds,
     read::{ReadError, SegmentReader},
 };
+
+/// Where a record stands in a segment's file.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::audit::query) struct RecordPlace {
+    pub(in crate::audit::query) sequence: u64,
+    offset: u64,
+    length: u32,
+}
+
+impl RecordPlace {
+    /// As one that is looked for, of that time, in that one of several segments.
+    pub(in crate::audit::query) fn candidate(self, at: i64, segment: usize) -> Candidate {
+        Candidate {
+            at,
+            sequence: self.sequence,
+            segment,
+            place: Place::Record {
+                offset: self.offset,
+                length: self.length,
+            },
+        }
+    }
+}
+
+/// Shows the records of a segment, from a group's place and its first record on (`None`: from the beginning) to the end, or
+/// to a place that is known to be written; `at` is then where to go on. Passes over what is damaged.
+pub(in crate::audit::query) fn read_on(
+    path: &Path,
+    at: &mut Option<(u64, u64)>,
+    until: Option<u64>,
+    mut show: impl FnMut(RecordPlace, Bytes),
+) -> Result<(), ReadError> {
+    let mut reader = match SegmentReader::open(path) {
+        Ok(reader) => reader,
+        // A segment that was just made, or lost its beginning.
+        Err(ReadError::NoSegment { .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if let Some((offset, sequence)) = *at {
+        reader = reader.at(offset, sequence);
+    }
+    while until.is_none_or(|until| reader.place().0 < until) {
+        let group = match reader.next_group() {
+            Ok(Some(group)) => group,
+            Ok(None) => break,
+            Err(ReadError::Damaged { .. }) if until.is_none() => match reader.skip_damage()? {
+                Some(_) => continue,
+                None => break,
+            },
+            Err(error) => return Err(error),
+        };
+        let mut offset = group.offset + frame::HEADER as u64;
+        for (sequence, record) in group.records() {
+            let Some(record) = record else { break };
+            let bytes = record.len();
+            offset += prost::length_delimiter_len(bytes) as u64;
+            let place = RecordPlace {
+                sequence,
+                offset,
+                length: u32::try_from(bytes).unwrap_or(u32::MAX),
+            };
+            show(place, record);
+            offset += bytes as u64;
+        }
+        *at = Some(reader.place());
+    }
+    Ok(())
+}
 
 /// The decisions of a segment, as far as it was scanned.
 #[derive(Debug, Clone, Default)]
@@ -25,9 +94,7 @@ pub(super) struct Scanned {
 #[derive(Debug, Clone)]
 struct Scan {
     at: i64,
-    sequence: u64,
-    offset: u64,
-    length: u32,
+    place: RecordPlace,
     office: u16,
     lane: u8,
     /// Hashes of what it can be looked up by.
@@ -37,40 +104,17 @@ struct Scan {
 impl Scanned {
     /// Scans on to the end, or to a place that is known to be written. Passes over what is damaged.
     pub(super) fn go_on(&mut self, path: &Path, until: Option<u64>) -> Result<(), ReadError> {
-        let mut reader = match SegmentReader::open(path) {
-            Ok(reader) => reader,
-            // A segment that was just made, or lost its beginning.
-            Err(ReadError::NoSegment { .. }) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        if let Some((offset, sequence)) = self.at {
-            reader = reader.at(offset, sequence);
-        }
-        while until.is_none_or(|until| reader.place().0 < until) {
-            let group = match reader.next_group() {
-                Ok(Some(group)) => group,
-                Ok(None) => break,
-                Err(ReadError::Damaged { .. }) if until.is_none() => match reader.skip_damage()? {
-                    Some(_) => continue,
-                    None => break,
-                },
-                Err(error) => return Err(error),
-            };
-            let mut begin = group.offset + frame::HEADER as u64;
-            for (sequence, record) in group.records() {
-                let Some(record) = record else { break };
-                begin += prost::length_delimiter_len(record.len()) as u64;
-                if let Some(entry) = decision::of_record(&record) {
-                    self.put(&entry, sequence, begin, record.len());
-                }
-                begin += record.len() as u64;
+        let mut at = self.at;
+        let read = read_on(path, &mut at, until, |place, record| {
+            if let Some(entry) = decision::of_record(&record) {
+                self.put(&entry, place);
             }
-            self.at = Some(reader.place());
-        }
-        Ok(())
+        });
+        self.at = at;
+        read
     }
 
-    fn put(&mut self, entry: &crate::wire::pb::DecisionEntry, sequence: u64, offset: u64, length: usize) {
+    fn put(&mut self, entry: &crate::wire::pb::DecisionEntry, place: RecordPlace) {
         let at = nanoseconds(decision::decided_at(entry));
         let own = entry.decision.as_ref();
         let office = entry
@@ -89,9 +133,7 @@ impl Scanned {
         self.decided = Some((earliest.min(at), latest.max(at)));
         self.decisions.push(Scan {
             at,
-            sequence,
-            offset,
-            length: u32::try_from(length).unwrap_or(u32::MAX),
+            place,
             office: office.unwrap_or_default(),
             lane: own.map_or(0, |own| u8::try_from(own.lane).unwrap_or_default()),
             keys,
@@ -108,17 +150,9 @@ impl Scanned {
         let key = wanted.key.map(hash);
         for scan in &self.decisions {
             if key.is_none_or(|key| scan.keys.contains(&key))
-                && wanted.admits(scan.at, scan.sequence, scan.office, scan.lane)
+                && wanted.admits(scan.at, scan.place.sequence, scan.office, scan.lane)
             {
-                give(Candidate {
-                    at: scan.at,
-                    sequence: scan.sequence,
-                    segment,
-                    place: Place::Record {
-                        offset: scan.offset,
-                        length: scan.length,
-                    },
-                });
+                give(scan.place.candidate(scan.at, segment));
             }
         }
     }
