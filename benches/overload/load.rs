@@ -1,26 +1,46 @@
 //! Callers that behave, more or less.
 
 use std::{
+    collections::{HashMap, VecDeque},
+    convert::Infallible,
+    io,
     net::{IpAddr, SocketAddr},
-    rc::Rc,
     time::{Duration, Instant},
 };
 
-use greenlane::wire::pb::facilitation_service_client::FacilitationServiceClient;
-use rand::{SeedableRng as _, rngs::StdRng};
-use tokio::task::{JoinSet, LocalSet};
-use tonic::{
-    Code,
-    transport::{Channel, Endpoint},
-};
-use tonic_types::StatusExt as _;
+use bytes::BytesMut;
+use futures_util::future::join_all;
+use greenlane::service::status::Refusal;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{
     ENTERPRISES,
-    support::server::{connect, request},
+    support::{
+        connection::{Connection, Event, framed},
+        server::request,
+    },
 };
 
-pub(crate) type Client = FacilitationServiceClient<Channel>;
+/// Declarations that a client has ready; each is sent with another number whenever it is sent.
+const READY: usize = 4096;
+/// Where the last nine digits of the number stand: behind gRPC's head, the field's key and its length, and the first nine.
+const DIGITS: std::ops::Range<usize> = 16..25;
+
+/// Several callers on one connection.
+pub(crate) struct Client {
+    connection: Connection,
+    declarations: Vec<BytesMut>,
+    next: usize,
+}
+
+/// How calls follow one another.
+#[derive(Debug, Clone, Copy)]
+enum Pace {
+    /// So many callers, each with one call at a time; who is refused waits as it is told if it is patient.
+    Closed { callers: usize, is_patient: bool },
+    /// So many calls a second, whether they are answered or not; what is late counts from when it was due.
+    Open(f64),
+}
 
 /// What became of calls.
 #[derive(Debug, Default)]
@@ -30,6 +50,8 @@ pub(crate) struct Load {
     pub(crate) answers: Vec<f64>,
     /// Seconds until each refusal.
     pub(crate) refusals: Vec<f64>,
+    /// Seconds by which the callers themselves were late, again and again.
+    pub(crate) lags: Vec<f64>,
 }
 
 impl Load {
@@ -51,97 +73,149 @@ pub(crate) fn percentile(values: &mut [f64], share: f64) -> f64 {
 
 /// Connections, from that address.
 pub(crate) async fn clients(address: SocketAddr, connections: usize, from: Option<IpAddr>) -> Vec<Client> {
-    connect(address).await;
     let mut clients = Vec::new();
     for _ in 0..connections {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
-        let channel = endpoint.local_address(from).connect().await.expect("connected");
-        clients.push(FacilitationServiceClient::new(channel));
+        let mut random = StdRng::from_rng(&mut rand::rng());
+        clients.push(Client {
+            connection: Connection::open(address, None, from).await,
+            declarations: (0..READY)
+                .map(|_| BytesMut::from(framed(&request(&mut random, ENTERPRISES))))
+                .collect(),
+            // Nobody else begins there.
+            next: random.random_range(0..1_000_000_000),
+        });
     }
     clients
 }
 
-async fn ask(mut client: Client, random: &mut StdRng) -> (f64, Result<(), Duration>) {
-    let request = request(random, ENTERPRISES);
-    let begun = Instant::now();
-    let answered = client.decide(request).await;
-    let took = begun.elapsed().as_secs_f64();
-    match answered {
-        Ok(_) => (took, Ok(())),
-        Err(status) => {
-            assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
-            let told = status.get_details_retry_info().and_then(|info| info.retry_delay);
-            (took, Err(told.expect("when to try again")))
+impl Client {
+    /// Begins a call, and gives its stream.
+    fn begin(&mut self) -> u32 {
+        self.next = (self.next + 1) % 1_000_000_000;
+        let declaration = &mut self.declarations[self.next % READY];
+        let digits = &mut declaration[DIGITS];
+        let mut rest = self.next;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + u8::try_from(rest % 10).expect("a digit");
+            rest /= 10;
         }
+        let stream = self.connection.begin("Decide");
+        self.connection.send(stream, declaration, true);
+        stream
     }
-}
 
-/// So many callers, each with one call at a time; who is refused waits as it is told if it is `patient`.
-pub(crate) async fn closed(clients: &[Client], callers: usize, seconds: f64, patient: bool) -> Load {
-    let begun = Instant::now();
-    let until = begun + Duration::from_secs_f64(seconds);
-    let mut running = JoinSet::new();
-    for caller in 0..callers {
-        let client = clients[caller % clients.len()].clone();
-        running.spawn(async move {
-            let mut random = StdRng::seed_from_u64(caller as u64);
-            let mut load = Load::default();
-            while Instant::now() < until {
-                match ask(client.clone(), &mut random).await {
-                    (took, Ok(())) => load.answers.push(took),
-                    (took, Err(wait)) => {
-                        load.refusals.push(took);
-                        if patient {
-                            tokio::time::sleep(wait).await;
+    /// Calls for so long, and takes what is answered until the last.
+    async fn call(&mut self, pace: Pace, seconds: f64) -> io::Result<Load> {
+        let begun = Instant::now();
+        let until = begun + Duration::from_secs_f64(seconds);
+        let wait = Refusal::Overloaded.retry_after().unwrap_or_default();
+        let mut due: VecDeque<_> = match pace {
+            Pace::Closed { callers, .. } => std::iter::repeat_n(begun, callers).collect(),
+            Pace::Open(rate) => {
+                let calls = (rate * seconds) as usize;
+                let at = |call: usize| begun + Duration::from_secs_f64(call as f64 / rate);
+                (0..calls).map(at).collect()
+            }
+        };
+        // When it was due, and whether there is an answer.
+        let mut open: HashMap<u32, (Instant, bool)> = HashMap::new();
+        let mut load = Load::default();
+        loop {
+            while let Some(next) = due.pop_front_if(|due| *due <= Instant::now()) {
+                open.insert(self.begin(), (next, false));
+            }
+            self.connection.write().await?;
+            match due.front() {
+                None if open.is_empty() => break,
+                None => self.connection.read().await?,
+                Some(next) => tokio::select! {
+                    read = self.connection.read() => read?,
+                    () = tokio::time::sleep_until((*next).into()) => {}
+                },
+            }
+            let now = Instant::now();
+            while let Some(event) = self.connection.event()? {
+                match event {
+                    Event::Data(stream, _) => {
+                        if let Some((_, is_answered)) = open.get_mut(&stream) {
+                            *is_answered = true;
+                        }
+                    }
+                    Event::Ended(stream) => {
+                        let Some((since, is_answered)) = open.remove(&stream) else {
+                            continue;
+                        };
+                        let took = (now - since).as_secs_f64();
+                        if is_answered {
+                            load.answers.push(took);
+                        } else {
+                            load.refusals.push(took);
+                        }
+                        let Pace::Closed { is_patient, .. } = pace else {
+                            continue;
+                        };
+                        let wait = if is_patient && !is_answered {
+                            wait
+                        } else {
+                            Duration::ZERO
+                        };
+                        if now + wait < until {
+                            // Those that wait do so for equally long.
+                            if wait.is_zero() {
+                                due.push_front(now);
+                            } else {
+                                due.push_back(now + wait);
+                            }
                         }
                     }
                 }
             }
-            load
-        });
+        }
+        load.seconds = begun.elapsed().as_secs_f64();
+        Ok(load)
     }
+}
+
+async fn all(clients: &mut [Client], seconds: f64, pace: impl Fn(usize) -> Pace) -> Load {
+    let calls = clients.iter_mut().enumerate();
+    let calls = join_all(calls.map(|(index, client)| client.call(pace(index), seconds)));
     let mut all = Load::default();
-    while let Some(load) = running.join_next().await {
-        let load = load.expect("no panic");
+    let loads = tokio::select! {
+        loads = calls => loads,
+        never = lag(&mut all.lags) => match never {},
+    };
+    for load in loads {
+        let load = load.expect("answered or refused");
+        all.seconds = load.seconds.max(all.seconds);
         all.answers.extend(load.answers);
         all.refusals.extend(load.refusals);
     }
-    all.seconds = begun.elapsed().as_secs_f64();
     all
 }
 
+/// How much later than it should this thread comes to what it has to do.
+async fn lag(lags: &mut Vec<f64>) -> Infallible {
+    loop {
+        let due = Instant::now() + Duration::from_millis(2);
+        tokio::time::sleep_until(due.into()).await;
+        lags.push(due.elapsed().as_secs_f64());
+    }
+}
+
+/// So many callers, each with one call at a time; who is refused waits as it is told if it `is_patient`.
+pub(crate) async fn closed(clients: &mut [Client], callers: usize, seconds: f64, is_patient: bool) -> Load {
+    let connections = clients.len();
+    let of = |index: usize| Pace::Closed {
+        callers: callers / connections + usize::from(index < callers % connections),
+        is_patient,
+    };
+    all(clients, seconds, of).await
+}
+
 /// So many calls a second, whether they are answered or not; what is late counts from when it was due.
-pub(crate) async fn open(clients: &[Client], rate: f64, seconds: f64) -> Load {
-    let clients: Rc<[Client]> = clients.into();
-    let calls = (rate * seconds) as usize;
-    let local = LocalSet::new();
-    let begun = Instant::now();
-    local
-        .run_until(async {
-            let mut running = JoinSet::new();
-            for call in 0..calls {
-                let due = begun + Duration::from_secs_f64(call as f64 / rate);
-                if due > Instant::now() {
-                    tokio::time::sleep_until(due.into()).await;
-                }
-                let client = clients[call % clients.len()].clone();
-                running.spawn_local(async move {
-                    let mut random = StdRng::seed_from_u64(call as u64);
-                    let (_, answered) = ask(client, &mut random).await;
-                    (due.elapsed().as_secs_f64(), answered.is_ok())
-                });
-            }
-            let mut all = Load::default();
-            while let Some(ended) = running.join_next().await {
-                match ended.expect("no panic") {
-                    (took, true) => all.answers.push(took),
-                    (took, false) => all.refusals.push(took),
-                }
-            }
-            all.seconds = begun.elapsed().as_secs_f64();
-            all
-        })
-        .await
+pub(crate) async fn open(clients: &mut [Client], rate: f64, seconds: f64) -> Load {
+    let each = rate / clients.len() as f64;
+    all(clients, seconds, |_| Pace::Open(each)).await
 }
 
 /// Asks as fast as it can, on several connections, from an address of its own; for ever.
@@ -151,9 +225,10 @@ pub(crate) fn flood(address: SocketAddr) {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let own = clients(address, 4, Some("127.0.0.2".parse().expect("an address"))).await;
+        let from = "127.0.0.2".parse().expect("an address");
         loop {
-            closed(&own, 1_000, 3600.0, false).await;
+            let mut own = clients(address, 4, Some(from)).await;
+            closed(&mut own, 1_000, 3600.0, false).await;
         }
     });
 }

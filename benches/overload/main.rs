@@ -4,9 +4,9 @@
 //! cargo bench --bench overload -- [--rounds 5] [--seconds 2] [--idle 10000] [--only saturation|flood|abuse|idle]
 //! ```
 //!
-//! The real server has one worker and, where `taskset` is, core 0; every decision is logged. Honest callers run in this
-//! process; flooders and abusers in processes of their own, at the lowest priority, so that they do not take the honest ones'
-//! processor. On a machine of two cores all of them share one.
+//! The real server has one worker and, where `taskset` is, core 0; every decision is logged. Whoever calls has core 1: honest
+//! callers run in this process; flooders and abusers in processes of their own, at the lowest priority, so that they do not
+//! take the honest ones' processor.
 
 #![allow(
     clippy::expect_used,
@@ -33,7 +33,7 @@ use std::{
 
 use clap::Parser;
 use load::{Client, Load, clients, closed, open};
-use support::server::{Server, enterprises, median};
+use support::server::{Server, enterprises, median, pin_to_the_second_core};
 
 /// Registered enterprises.
 const ENTERPRISES: usize = 100_000;
@@ -101,6 +101,7 @@ fn main() {
         abuse::run(kind, address, options.idle);
         return;
     }
+    pin_to_the_second_core();
     let files = tempfile::tempdir().expect("a directory");
     let csv = files.path().join("enterprises.csv");
     enterprises(&csv, ENTERPRISES);
@@ -126,7 +127,7 @@ fn main() {
 }
 
 /// The smallest number of callers that brings nine tenths and a half of what any does, and what it brings.
-async fn saturating(clients: &[Client], seconds: f64) -> (usize, f64) {
+async fn saturating(clients: &mut [Client], seconds: f64) -> (usize, f64) {
     let mut found = Vec::new();
     for callers in [8, 16, 32, 64, 128, 256] {
         let load = closed(clients, callers, seconds, true).await;
@@ -149,9 +150,9 @@ async fn saturation(options: &Options, csv: &Path) {
     ] {
         println!("\n== overload, {name}");
         let server = server(name, settings, csv);
-        let clients = clients(server.address, CONNECTIONS, None).await;
-        closed(&clients, 64, options.seconds, true).await;
-        let (callers, _) = saturating(&clients, options.seconds).await;
+        let mut clients = clients(server.address, CONNECTIONS, None).await;
+        closed(&mut clients, 64, options.seconds, true).await;
+        let (callers, _) = saturating(&mut clients, options.seconds).await;
         println!("saturated by {callers} callers");
         let memory = server.resident();
         let cases = [
@@ -166,7 +167,7 @@ async fn saturation(options: &Options, csv: &Path) {
         for round in 0..options.rounds {
             let mut peak = 0.0;
             for (index, (case, callers, patient)) in cases.iter().enumerate() {
-                let load = closed(&clients, *callers, options.seconds, *patient).await;
+                let load = closed(&mut clients, *callers, options.seconds, *patient).await;
                 if index == 0 {
                     peak = load.goodput();
                 }
@@ -188,18 +189,17 @@ async fn saturation(options: &Options, csv: &Path) {
             memory >> 20,
             server.resident() >> 20
         );
-        recovery(&clients, callers).await;
+        recovery(&mut clients, callers).await;
     }
 }
 
 /// How long after overload modest callers are served as before it.
-async fn recovery(clients: &[Client], callers: usize) {
-    let modest = |seconds| closed(clients, 4, seconds, true);
-    let before = modest(1.0).await.percentile(0.99);
+async fn recovery(clients: &mut [Client], callers: usize) {
+    let before = closed(clients, 4, 1.0, true).await.percentile(0.99);
     closed(clients, 30 * callers, 2.0, false).await;
     let begun = Instant::now();
     loop {
-        let load = modest(0.1).await;
+        let load = closed(clients, 4, 0.1, true).await;
         if load.refusals.is_empty() && load.percentile(0.99) <= 2.0 * before {
             break;
         }
@@ -215,9 +215,9 @@ async fn recovery(clients: &[Client], callers: usize) {
 async fn flood(options: &Options, csv: &Path) {
     println!("\n== a flooding caller");
     let probe = server("probe", &[], csv);
-    let own = clients(probe.address, CONNECTIONS, None).await;
-    closed(&own, 64, options.seconds, true).await;
-    let (_, peak) = saturating(&own, options.seconds).await;
+    let mut own = clients(probe.address, CONNECTIONS, None).await;
+    closed(&mut own, 64, options.seconds, true).await;
+    let (_, peak) = saturating(&mut own, options.seconds).await;
     drop((own, probe));
     let rate = format!("limits.max_caller_rate={}", (peak / 4.0) as u64);
     for (name, settings) in [
@@ -225,16 +225,16 @@ async fn flood(options: &Options, csv: &Path) {
         ("no quota", &[][..]),
     ] {
         let server = server(name, settings, csv);
-        let own = clients(server.address, CONNECTIONS, None).await;
+        let mut own = clients(server.address, CONNECTIONS, None).await;
         let wanted = peak / 5.0;
-        open(&own, wanted, options.seconds).await;
+        open(&mut own, wanted, options.seconds).await;
         let (mut ratios, mut slower) = (Vec::new(), Vec::new());
         for round in 0..options.rounds {
-            let quiet = open(&own, wanted, options.seconds).await;
+            let quiet = open(&mut own, wanted, options.seconds).await;
             let flooder = Abuser::start("flood", server.address, 0);
             // It has begun.
-            open(&own, wanted, 0.5).await;
-            let beside = open(&own, wanted, options.seconds).await;
+            open(&mut own, wanted, 0.5).await;
+            let beside = open(&mut own, wanted, options.seconds).await;
             drop(flooder);
             println!("  round {round}, {name}: quiet   {}", quiet.line());
             println!("  round {round}, {name}: flooded {}", beside.line());
@@ -254,19 +254,19 @@ async fn flood(options: &Options, csv: &Path) {
 async fn abuses(options: &Options, csv: &Path, kinds: &[&str]) {
     println!("\n== abuses of HTTP/2");
     let server = server("abused", &["limits.max_connections=20000"], csv);
-    let own = clients(server.address, 4, None).await;
-    open(&own, 2_000.0, options.seconds).await;
+    let mut own = clients(server.address, 4, None).await;
+    open(&mut own, 2_000.0, options.seconds).await;
     for &kind in kinds {
         let (mut ratios, mut memory) = (Vec::new(), 0);
         let (mut quiet_p99, mut abused_p99) = (Vec::new(), Vec::new());
         for _ in 0..options.rounds {
-            let quiet = open(&own, 2_000.0, options.seconds).await;
+            let quiet = open(&mut own, 2_000.0, options.seconds).await;
             let abuser = Abuser::start(kind, server.address, options.idle);
-            open(&own, 2_000.0, if kind == "idle" { SETTLED } else { 0.5 }).await;
-            let beside = open(&own, 2_000.0, options.seconds).await;
+            open(&mut own, 2_000.0, if kind == "idle" { SETTLED } else { 0.5 }).await;
+            let beside = open(&mut own, 2_000.0, options.seconds).await;
             memory = memory.max(server.resident());
             drop(abuser);
-            open(&own, 2_000.0, 0.5).await;
+            open(&mut own, 2_000.0, 0.5).await;
             ratios.push(beside.percentile(0.99) / quiet.percentile(0.99));
             quiet_p99.push(quiet.percentile(0.99) * 1e3);
             abused_p99.push(beside.percentile(0.99) * 1e3);
@@ -285,11 +285,14 @@ async fn abuses(options: &Options, csv: &Path, kinds: &[&str]) {
 impl Load {
     fn line(&self) -> String {
         format!(
-            "{:7.0} decisions/s, p50 {:6.2} ms, p99 {:6.2} ms; {:6} refused",
+            "{:7.0} decisions/s, p50 {:6.2} ms, p99 {:6.2} ms; {:6} refused, p50 {:5.2} ms, p99 {:6.2} ms; callers' own lag p99 {:5.2} ms",
             self.goodput(),
             self.percentile(0.5) * 1e3,
             self.percentile(0.99) * 1e3,
-            self.refusals.len()
+            self.refusals.len(),
+            load::percentile(&mut self.refusals.clone(), 0.5) * 1e3,
+            load::percentile(&mut self.refusals.clone(), 0.99) * 1e3,
+            load::percentile(&mut self.lags.clone(), 0.99) * 1e3
         )
     }
 }

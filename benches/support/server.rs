@@ -62,6 +62,18 @@ pub(crate) fn pinned(program: &str, cores: &str) -> Command {
     }
 }
 
+/// The clients do not take the servers' processor.
+pub(crate) fn pin_to_the_second_core() {
+    let own = std::process::id().to_string();
+    let pinned = Command::new(TASKSET)
+        .args(["-p", "-c", "1", &own])
+        .stdout(Stdio::null())
+        .status();
+    if !pinned.is_ok_and(|status| status.success()) {
+        println!("clients and servers share their processors");
+    }
+}
+
 impl Server {
     /// Imports the register and starts, with one worker on the first core.
     pub(crate) fn start(name: &'static str, settings: &[&str], csv: &Path) -> Self {

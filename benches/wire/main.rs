@@ -28,15 +28,18 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     sync::Arc,
     time::Duration,
 };
 
-use callers::{Connection, Shape, decision, load};
+use callers::{Shape, decision, load};
 use certificates::Certificates;
 use clap::Parser;
-use support::server::{Server, enterprises, import, median, pinned, since};
+use support::{
+    connection::Connection,
+    server::{Server, enterprises, import, median, pin_to_the_second_core, pinned, since},
+};
 
 // The allocator of the server.
 #[global_allocator]
@@ -57,7 +60,7 @@ struct Options {
     /// Registered enterprises.
     #[arg(long, default_value_t = 100_000)]
     enterprises: usize,
-    /// Those servers alone, by their names.
+    /// Those cases alone, by their names.
     #[arg(long, num_args = 1..)]
     only: Vec<String>,
     /// Be the bare server.
@@ -126,18 +129,6 @@ fn main() {
     runtime.block_on(measure(&options));
 }
 
-/// The clients do not take the servers' processor.
-fn pin_to_the_second_core() {
-    let own = std::process::id().to_string();
-    let pinned = Command::new("taskset")
-        .args(["-p", "-c", "1", &own])
-        .stdout(Stdio::null())
-        .status();
-    if !pinned.is_ok_and(|status| status.success()) {
-        println!("clients and servers share their processors");
-    }
-}
-
 /// The server that a newcomer would build: the default release profile.
 fn build_stock() -> PathBuf {
     let target = Path::new(env!("CARGO_BIN_EXE_greenlane"))
@@ -163,7 +154,7 @@ impl Measured {
     async fn of(server: Server, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
-            connections.push(Connection::open(server.address, tls.as_ref()).await);
+            connections.push(Connection::open(server.address, tls.as_ref(), None).await);
         }
         Self { server, connections }
     }
@@ -175,7 +166,11 @@ async fn measure(options: &Options) {
     enterprises(&csv, options.enterprises);
     let store = import(&csv);
     let certificates = Certificates::new(files.path());
-    let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|own| own == name);
+    let cases: Vec<_> = CASES
+        .iter()
+        .filter(|case| options.only.is_empty() || options.only.iter().any(|own| own == case.name))
+        .collect();
+    let wanted = |name: &str| cases.iter().any(|case| case.server == name);
 
     // Whatever is measured, everything is held against this one, and answers with as much as it does.
     let on = Server::start_from("on", &[PATIENT], &store, "0");
@@ -216,10 +211,6 @@ async fn measure(options: &Options) {
     }
 
     let amount = (options.decisions, options.enterprises);
-    let cases: Vec<_> = CASES
-        .iter()
-        .filter(|case| all.iter().any(|own| own.server.name == case.server))
-        .collect();
     for Measured { server, connections } in &mut all {
         let warm = (options.decisions / 4, options.enterprises);
         load(connections, Shape::Unary(OUTSTANDING), warm, 99).await;
