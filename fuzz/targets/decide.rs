@@ -2,7 +2,6 @@
 //!
 //! The first byte says how old the data is, and with 4 added that the rest is a `SimulateRequest`.
 
-use bytes::Bytes;
 use greenlane::{
     audit::{
         decision::of_record,
@@ -155,7 +154,7 @@ fn replays(record: &[u8]) {
     let replayed = Replayer::new(&WORLD.archive).replay(entry);
     assert_eq!(replayed, Replayed::Equal);
     assert!(of_record(record).is_some());
-    Outline::decode(Bytes::copy_from_slice(record)).expect("an outline");
+    Outline::of(record).expect("an outline");
 }
 
 fn simulate(bytes: &[u8], moment: &Moment) -> bool {

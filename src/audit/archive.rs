@@ -104,7 +104,7 @@ impl PolicyArchive {
             let groups = std::iter::from_fn(|| segment.next_group().ok().flatten());
             for group in groups.take(if at == last { usize::MAX } else { 1 }) {
                 for (_, record) in group.records() {
-                    self.admit_record(record.as_deref().unwrap_or_default());
+                    self.admit_record(record.unwrap_or_default());
                 }
             }
         }

@@ -97,7 +97,7 @@ pub fn shipped(group: &Group) -> ShippedGroup {
     for (sequence, record) in group.records() {
         let Some(record) = record else { break };
         begin += prost::length_delimiter_len(record.len());
-        if let Some(entry) = of_record(&record) {
+        if let Some(entry) = of_record(record) {
             decisions.push(shipped_decision(&entry, sequence, begin, record.len()));
         }
         begin += record.len();

@@ -14,7 +14,7 @@
 //! A record in the payload is its length as a varint and its bytes, an encoded `greenlane.v1.AuditRecord`: protobuf's usual
 //! delimited form. The leaf hash of a record is that of RFC 9162: SHA-256(0x00, bytes).
 
-use bytes::{Buf as _, Bytes};
+use bytes::Buf as _;
 use ring::digest::{Context, SHA256};
 
 /// Bytes of a group's header.
@@ -130,20 +130,16 @@ impl GroupHeader {
 }
 
 /// The records of a payload, each as its bytes; `None` where one is cut or does not end where the payload does.
-pub fn records(payload: &Bytes) -> impl Iterator<Item = Option<Bytes>> + use<> {
-    let mut rest = payload.clone();
+pub fn records(payload: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
+    let mut rest = payload;
     std::iter::from_fn(move || {
-        if !rest.has_remaining() {
+        if rest.is_empty() {
             return None;
         }
-        let record = prost::decode_length_delimiter(&mut rest)
-            .ok()
-            .filter(|&length| length <= rest.len())
-            .map(|length| rest.split_to(length));
-        if record.is_none() {
-            rest.clear();
-        }
-        Some(record)
+        let length = prost::decode_length_delimiter(&mut rest);
+        let record = length.ok().and_then(|length| rest.split_at_checked(length));
+        rest = record.map_or(&[], |(_, rest)| rest);
+        Some(record.map(|(record, _)| record))
     })
 }
 
@@ -223,13 +219,15 @@ mod tests {
             let record = vec![0xab; length];
             leaves.push(push_record(&mut payload, |buffer| buffer.extend(&record)));
         }
-        let payload = Bytes::from(payload);
-        let read: Vec<Bytes> = records(&payload).map(|record| record.expect("whole")).collect();
-        assert_eq!(read.iter().map(Bytes::len).collect::<Vec<_>>(), lengths);
-        assert_eq!(read.iter().map(|record| leaf(record)).collect::<Vec<_>>(), leaves);
-        let cut = payload.slice(..payload.len() - 1);
+        let read: Vec<&[u8]> = records(&payload).map(|record| record.expect("whole")).collect();
         assert_eq!(
-            records(&cut).last(),
+            read.iter().map(|record| record.len()).collect::<Vec<_>>(),
+            lengths
+        );
+        assert_eq!(read.iter().map(|record| leaf(record)).collect::<Vec<_>>(), leaves);
+        let cut = &payload[..payload.len() - 1];
+        assert_eq!(
+            records(cut).last(),
             Some(None),
             "a cut record is told, not passed over"
         );

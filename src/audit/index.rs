@@ -196,7 +196,7 @@ impl SegmentIndex {
     }
 
     /// As [`Self::build`], and shows every record to `visit`, so that what else is made of them reads nothing again.
-    pub fn build_and_visit(segment: &Path, visit: impl FnMut(&Outline)) -> Result<Self, IndexError> {
+    pub fn build_and_visit(segment: &Path, visit: impl FnMut(&Outline<'_>)) -> Result<Self, IndexError> {
         let path = sidecar::path(segment, INDEX);
         let bytes = build::index_of(segment, visit)?;
         sidecar::write(&path, &bytes).map_err(|error| IndexError::Io {

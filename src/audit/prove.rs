@@ -165,8 +165,8 @@ fn find_unsealed(path: &Path, decision_id: &str) -> Result<Option<(u64, u64)>, P
     loop {
         match reader.next_group() {
             Ok(Some(group)) => {
-                let own = |(sequence, record): (u64, Option<bytes::Bytes>)| {
-                    decides(&record?, decision_id).then_some(sequence)
+                let own = |(sequence, record): (u64, Option<&[u8]>)| {
+                    decides(record?, decision_id).then_some(sequence)
                 };
                 found = found.or_else(|| group.records().find_map(own));
             }

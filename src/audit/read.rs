@@ -61,7 +61,7 @@ pub struct Group {
 
 impl Group {
     /// The records with their sequences, each as its bytes; `None` where the payload is not of records.
-    pub fn records(&self) -> impl Iterator<Item = (u64, Option<Bytes>)> + use<> {
+    pub fn records(&self) -> impl Iterator<Item = (u64, Option<&[u8]>)> {
         let first = self.header.first_sequence;
         // A payload may have more records than its header says, and then more than there are numbers.
         (0..)
@@ -69,9 +69,14 @@ impl Group {
             .map(move |(number, record)| (first.saturating_add(number), record))
     }
 
+    /// The bytes of one of its records, for who keeps them.
+    pub fn kept(&self, record: &[u8]) -> Bytes {
+        self.payload.slice_ref(record)
+    }
+
     /// The records with their sequences, decoded; those that are no records are left out, for `verify` tells of them.
-    pub fn decoded(&self) -> impl Iterator<Item = (u64, pb::AuditRecord)> + use<> {
-        let decoded = |(sequence, bytes): (u64, Option<Bytes>)| {
+    pub fn decoded(&self) -> impl Iterator<Item = (u64, pb::AuditRecord)> {
+        let decoded = |(sequence, bytes): (u64, Option<&[u8]>)| {
             let record = pb::AuditRecord::decode(bytes?).ok()?;
             Some((sequence, record))
         };
@@ -81,7 +86,7 @@ impl Group {
     /// The leaf hashes of its records, in order.
     pub fn leaves(&self) -> Vec<Hash> {
         let records = frame::records(&self.payload);
-        records.flatten().map(|record| frame::leaf(&record)).collect()
+        records.flatten().map(frame::leaf).collect()
     }
 
     /// Where the next group begins.

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use prost::Message as _;
-
 use super::{
     outline::Outline,
     read::{ReadError, SegmentReader, segments},
@@ -26,7 +24,7 @@ pub fn draws(
         // What is damaged is for `audit verify` to tell of.
         while let Ok(Some(group)) = reader.next_group() {
             let records = group.records().filter_map(|(_, record)| record);
-            let outlines = records.filter_map(|record| Outline::decode(record).ok());
+            let outlines = records.filter_map(Outline::of);
             for (number, first) in outlines.filter_map(|record| first(&record)) {
                 take(number, first);
                 handed += 1;
@@ -39,14 +37,14 @@ pub fn draws(
     Ok(())
 }
 
-fn first(record: &Outline) -> Option<(DeclarationNumber, First)> {
+fn first(record: &Outline<'_>) -> Option<(DeclarationNumber, First)> {
     let entry = record.decision.as_ref()?;
     let decision = entry.decision.as_ref()?;
-    let number = text(&decision.declaration_number)?;
+    let number = text(decision.declaration_number)?;
     let logged = entry.facts.as_ref()?.draw.as_ref()?;
     let drawn = Drawn {
-        epoch: text(&logged.epoch)?.parse().ok()?,
-        subject: Subject::new(text(&logged.subject_kind)?, text(&logged.subject)?)?,
+        epoch: text(logged.epoch)?.parse().ok()?,
+        subject: Subject::new(text(logged.subject_kind)?, text(logged.subject)?)?,
         draw: Draw(logged.value),
     };
     let lane = Lane::from_number(decision.lane);

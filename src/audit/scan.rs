@@ -88,11 +88,11 @@ pub fn decisions<W: Send>(
             };
             for (sequence, record) in group.records() {
                 let Some(record) = record else { continue };
-                if let Ok(Some((ACTIVATION, _))) = entry_of(&record) {
+                if let Ok(Some((ACTIVATION, _))) = entry_of(record) {
                     let mut archive = archive.write().unwrap_or_else(PoisonError::into_inner);
-                    archive.admit_record(&record);
+                    archive.admit_record(record);
                 }
-                batch.push((sequence, record));
+                batch.push((sequence, group.kept(record)));
             }
             size += group.payload.len();
             read(group.payload.len() as u64);

@@ -84,7 +84,7 @@ impl Reading {
         let mut logged = Logged::default();
         let records = group.records().filter(|(sequence, _)| *sequence > self.after);
         for record in records.filter_map(|(_, record)| record) {
-            match LogEntry::read(facilitation, &record) {
+            match LogEntry::read(facilitation, record) {
                 Some(LogEntry::Decision(decision)) => logged.decisions.push(*decision),
                 Some(LogEntry::Inspection(number, inspected)) => logged.inspections.push((number, inspected)),
                 None => {}

@@ -13,6 +13,7 @@ mod fields;
 pub mod json;
 pub mod lenient;
 pub mod raw;
+pub mod reading;
 pub mod record;
 pub mod shipment_key;
 pub mod usual;

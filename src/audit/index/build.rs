@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use prost::Message as _;
-
 use super::{HEAD, KEY, MAGIC, Place, RECORD, Summary, keys::keys, lane_bit, table};
 use crate::audit::{
     outline::{DecisionEntry, Outline},
@@ -11,12 +9,12 @@ use crate::audit::{
 };
 
 /// The bytes of the index of a segment; each record is shown to `visit` too.
-pub(super) fn index_of(segment: &Path, mut visit: impl FnMut(&Outline)) -> Result<Vec<u8>, ReadError> {
+pub(super) fn index_of(segment: &Path, mut visit: impl FnMut(&Outline<'_>)) -> Result<Vec<u8>, ReadError> {
     let mut reader = SegmentReader::open(segment)?;
-    let mut building = Building::default();
+    let mut building = Building::of(reader.length()?);
     while let Some(group) = reader.next_group()? {
         for (in_group, (_, record)) in (0..).zip(group.records()) {
-            let record = record.and_then(|bytes| Outline::decode(bytes).ok());
+            let record = record.and_then(Outline::of);
             record.iter().for_each(&mut visit);
             building.add(group.offset, in_group, record.as_ref());
         }
@@ -24,17 +22,35 @@ pub(super) fn index_of(segment: &Path, mut visit: impl FnMut(&Outline)) -> Resul
     Ok(building.finish(reader.header.first_sequence, reader.place().0))
 }
 
-#[derive(Default)]
+/// Bytes of a decision's record, about, and the keys that it has: so much room is taken before it is needed.
+const USUAL_RECORD: u64 = 1024;
+/// The same for keys.
+const USUAL_KEYS: usize = 8;
+
 struct Building {
     records: Vec<[u8; RECORD]>,
     keys: Vec<(u64, u32)>,
+    /// Those of one record.
+    hashes: Vec<u64>,
     summary: Summary,
     offices: BTreeSet<u16>,
 }
 
 impl Building {
+    /// Of a segment of so many bytes.
+    fn of(bytes: u64) -> Self {
+        let records = usize::try_from(bytes / USUAL_RECORD).unwrap_or_default();
+        Self {
+            records: Vec::with_capacity(records),
+            keys: Vec::with_capacity(records * USUAL_KEYS),
+            hashes: Vec::new(),
+            summary: Summary::default(),
+            offices: BTreeSet::new(),
+        }
+    }
+
     /// Adds the next record; one that is none takes its place all the same.
-    fn add(&mut self, group_offset: u64, in_group: u32, record: Option<&Outline>) {
+    fn add(&mut self, group_offset: u64, in_group: u32, record: Option<&Outline<'_>>) {
         let number = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
         let mut place = Place {
             group_offset,
@@ -47,16 +63,16 @@ impl Building {
             if let Some(entry) = &record.decision {
                 self.summarize(&mut place, entry);
             }
-            let mut hashes = Vec::new();
+            let hashes = &mut self.hashes;
             keys(record, |hash| hashes.push(hash));
             hashes.sort_unstable();
             hashes.dedup();
-            self.keys.extend(hashes.into_iter().map(|hash| (hash, number)));
+            self.keys.extend(hashes.drain(..).map(|hash| (hash, number)));
         }
         self.records.push(place.to_bytes());
     }
 
-    fn summarize(&mut self, place: &mut Place, entry: &DecisionEntry) {
+    fn summarize(&mut self, place: &mut Place, entry: &DecisionEntry<'_>) {
         let decision = entry.decision.as_ref();
         // As a scan and the store have it, whatever is missing: a list must not order a record otherwise once it is sealed.
         let decided_at = decision.and_then(|decision| decision.decided_at.as_ref());
@@ -64,7 +80,7 @@ impl Building {
         let lane = decision.map_or(0, |decision| decision.lane);
         place.lane = u8::try_from(lane).unwrap_or_default();
         let office = entry.request.as_ref().and_then(|request| {
-            let digits = std::str::from_utf8(&request.customs_office).ok()?;
+            let digits = std::str::from_utf8(request.customs_office).ok()?;
             digits.parse().ok()
         });
         place.office = office.unwrap_or_default();
@@ -76,11 +92,10 @@ impl Building {
 
     fn finish(mut self, first_sequence: u64, segment_bytes: u64) -> Vec<u8> {
         self.keys.sort_unstable();
-        let keys: Vec<[u8; KEY]> = self.keys.iter().map(key_entry).collect();
         // Of a segment without a decision the earliest is the later.
         let (earliest, latest) = self.summary.decided.unwrap_or((1, 0));
         let count = |entries: usize| u32::try_from(entries).unwrap_or(u32::MAX).to_le_bytes();
-        let mut bytes = Vec::with_capacity(HEAD + (self.records.len() * RECORD) + (keys.len() * KEY));
+        let mut bytes = Vec::with_capacity(HEAD + (self.records.len() * RECORD) + (self.keys.len() * KEY));
         bytes.extend(MAGIC);
         bytes.extend(first_sequence.to_le_bytes());
         bytes.extend(segment_bytes.to_le_bytes());
@@ -88,12 +103,12 @@ impl Building {
         bytes.extend(latest.to_le_bytes());
         bytes.extend(self.summary.lanes.to_le_bytes());
         bytes.extend(count(self.records.len()));
-        bytes.extend(count(keys.len()));
+        bytes.extend(count(self.keys.len()));
         bytes.extend(count(self.offices.len()));
         bytes.extend(self.offices.iter().flat_map(|office| office.to_le_bytes()));
         bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
-        table::write(&mut bytes, &self.records);
-        table::write(&mut bytes, &keys);
+        table::write(&mut bytes, self.records.iter().copied());
+        table::write(&mut bytes, self.keys.iter().map(key_entry));
         bytes
     }
 }

@@ -13,18 +13,18 @@ fn present(mut give: impl FnMut(u64)) -> impl FnMut(Kind, &[u8]) {
 }
 
 /// Gives the hash of every key that a shipment is looked up by, in a decision or an inspection of it; some more than once.
-pub(in crate::audit) fn shipment_keys(record: &Outline, give: impl FnMut(u64)) {
+pub(in crate::audit) fn shipment_keys(record: &Outline<'_>, give: impl FnMut(u64)) {
     let mut give = present(give);
     if let Some(entry) = &record.decision {
         if let Some(decision) = &entry.decision {
-            give(Kind::Declaration, &decision.declaration_number);
+            give(Kind::Declaration, decision.declaration_number);
         }
         let sent = entry
             .request
             .iter()
             .flat_map(|request| &request.container_numbers);
         // As it is asked for, however it was sent.
-        for number in sent.filter_map(|sent| ContainerNumber::try_from(&sent[..]).ok()) {
+        for number in sent.filter_map(|sent| ContainerNumber::try_from(*sent).ok()) {
             give(Kind::Container, number.as_bytes());
         }
     }
@@ -34,33 +34,33 @@ pub(in crate::audit) fn shipment_keys(record: &Outline, give: impl FnMut(u64)) {
 }
 
 /// Gives the hash of every key that the record names; some more than once.
-pub(super) fn keys(record: &Outline, mut give: impl FnMut(u64)) {
+pub(super) fn keys(record: &Outline<'_>, mut give: impl FnMut(u64)) {
     shipment_keys(record, &mut give);
     let mut give = present(give);
     if let Some(entry) = &record.decision {
         if let Some(decision) = &entry.decision {
-            give(Kind::Decision, &decision.decision_id);
+            give(Kind::Decision, decision.decision_id);
             for party in &decision.parties {
                 // As sent, normalised, and the customs code that it leads to.
-                give(Kind::Enterprise, &party.enterprise_id);
-                give(Kind::Enterprise, &party.customs_code);
+                give(Kind::Enterprise, party.enterprise_id);
+                give(Kind::Enterprise, party.customs_code);
             }
         }
         if let Some(request) = &entry.request {
-            give(Kind::TransportDocument, &request.transport_document_number);
+            give(Kind::TransportDocument, request.transport_document_number);
             for party in &request.parties {
-                give(Kind::Enterprise, &party.customs_code);
-                give(Kind::Enterprise, &party.social_credit_code);
-                give(Kind::Enterprise, &party.aeo_code);
+                give(Kind::Enterprise, party.customs_code);
+                give(Kind::Enterprise, party.social_credit_code);
+                give(Kind::Enterprise, party.aeo_code);
             }
         }
         for party in entry.facts.iter().flat_map(|facts| &facts.parties) {
             if let Some(enterprise) = &party.enterprise {
-                give(Kind::Enterprise, &enterprise.first);
-                give(Kind::Enterprise, &enterprise.second);
+                give(Kind::Enterprise, enterprise.first);
+                give(Kind::Enterprise, enterprise.second);
             }
             if let Some(operator) = &party.operator {
-                give(Kind::Enterprise, &operator.first);
+                give(Kind::Enterprise, operator.first);
             }
         }
     }

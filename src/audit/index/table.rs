@@ -7,11 +7,16 @@ const BLOCK: usize = 256;
 const CRC: usize = 4;
 
 /// Appends a table of these entries to `bytes`.
-pub(super) fn write<const WIDTH: usize>(bytes: &mut Vec<u8>, entries: &[[u8; WIDTH]]) {
-    for block in entries.chunks(BLOCK) {
-        let block = block.as_flattened();
-        bytes.extend(block);
-        bytes.extend(crc32fast::hash(block).to_le_bytes());
+pub(super) fn write<const WIDTH: usize>(
+    bytes: &mut Vec<u8>,
+    mut entries: impl ExactSizeIterator<Item = [u8; WIDTH]>,
+) {
+    while entries.len() > 0 {
+        let begin = bytes.len();
+        for entry in entries.by_ref().take(BLOCK) {
+            bytes.extend_from_slice(&entry);
+        }
+        bytes.extend(crc32fast::hash(&bytes[begin..]).to_le_bytes());
     }
 }
 

@@ -8,7 +8,6 @@ use std::{collections::BTreeMap, path::Path};
 use bytes::Bytes;
 use foldhash::HashMap;
 use jiff::Timestamp;
-use prost::Message as _;
 use smallvec::SmallVec;
 
 use super::{
@@ -42,7 +41,7 @@ impl Named {
     /// Reads on to the end, or to a place that is known to be written.
     fn read_on(&mut self, path: &Path, until: Option<u64>) -> Result<(), ReadError> {
         read_on(path, &mut self.at, until, |place, record| {
-            if let Ok(outline) = Outline::decode(record) {
+            if let Some(outline) = Outline::of(record) {
                 shipment_keys(&outline, |key| self.by_key.entry(key).or_default().push(place));
             }
         })

@@ -1,7 +1,6 @@
 //! What of a logged record counts.
 
 use jiff::Timestamp;
-use prost::Message as _;
 
 use super::{Cell, Observation, RateTable};
 use crate::{
@@ -11,16 +10,17 @@ use crate::{
     wire::pb,
 };
 
-fn observation(entry: &DecisionEntry) -> Option<Observation> {
+fn observation(entry: &DecisionEntry<'_>) -> Option<Observation> {
     let (decision, facts) = (entry.decision.as_ref()?, entry.facts.as_ref());
     let inspection = decision.inspection.as_ref()?;
     let draw = facts.and_then(|facts| facts.draw.as_ref());
-    let on_document = draw.filter(|draw| draw.subject_kind == super::observation::TRANSPORT_DOCUMENT);
+    let on_document =
+        draw.filter(|draw| draw.subject_kind == super::observation::TRANSPORT_DOCUMENT.as_bytes());
     Some(Observation {
         cell: cell(
             facts.and_then(|facts| facts.accepted_at.as_ref()),
             decision.decided_at.as_ref(),
-            std::str::from_utf8(&entry.request.as_ref()?.customs_office).ok()?,
+            std::str::from_utf8(entry.request.as_ref()?.customs_office).ok()?,
             decision.credit_tier,
         )?,
         basis: InspectionBasis::from_number(inspection.basis)?,
@@ -64,14 +64,14 @@ impl Observation {
     /// What an encoded `AuditRecord` adds; `None` where it is no decision, is on a declaration that had been decided before,
     /// or cannot be read.
     pub fn logged(record: &[u8]) -> Option<Self> {
-        let entry = Outline::decode(record).ok()?.decision?;
+        let entry = Outline::of(record)?.decision?;
         observation(&entry).filter(|_| !entry.repeated_declaration)
     }
 }
 
 impl RateTable {
     /// Counts a logged record.
-    pub fn count_record(&self, record: &Outline) {
+    pub fn count_record(&self, record: &Outline<'_>) {
         let decision = record.decision.as_ref();
         if let Some(entry) = decision.filter(|entry| !entry.repeated_declaration)
             && let Some(observation) = observation(entry)

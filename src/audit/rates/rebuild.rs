@@ -5,8 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use prost::Message as _;
-
 use super::RateTable;
 use crate::audit::{
     outline::Outline,
@@ -50,7 +48,7 @@ impl RateTable {
             match reader.next_group() {
                 Ok(Some(group)) => {
                     let records = group.records().filter_map(|(_, record)| record);
-                    let outlines = records.filter_map(|record| Outline::decode(record).ok());
+                    let outlines = records.filter_map(Outline::of);
                     outlines.for_each(|record| self.count_record(&record));
                 }
                 // What a damaged group held is lost to the rates; `audit verify` tells of it.
@@ -130,7 +128,7 @@ mod tests {
         let log = |entry| {
             let record = record(entry);
             log.append(std::slice::from_ref(&record)).expect("written");
-            live.count_record(&Outline::decode(&record.encode_to_vec()[..]).expect("a record"));
+            live.count_record(&Outline::of(&record.encode_to_vec()).expect("a record"));
         };
         for number in 1..=decisions {
             let mut entry = entry();

@@ -365,7 +365,7 @@ fn the_log_gives_the_same_counts_as_the_live_decisions() {
             recorded_at: None,
             entry: Some(entry),
         };
-        logged.count_record(&Outline::decode(&record.encode_to_vec()[..]).expect("a record"));
+        logged.count_record(&Outline::of(&record.encode_to_vec()).expect("a record"));
     }
     let observation = Observation::logged(&record(entry())).expect("readable");
     live.count(&observation);

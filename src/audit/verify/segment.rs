@@ -156,7 +156,7 @@ impl Examining<'_> {
                 break;
             };
             rest -= record.len() + prost::length_delimiter_len(record.len());
-            leaves.push(frame::leaf(&record));
+            leaves.push(frame::leaf(record));
             match pb::AuditRecord::decode(record) {
                 Ok(record) => self.record(sequence, offset, &record),
                 Err(_) => self.fault(sequence, offset, What::Undecodable),
@@ -262,11 +262,11 @@ pub(super) fn first_difference(
             let expected = usize::try_from(sequence - first)
                 .ok()
                 .and_then(|number| sealed.get(number));
-            let own = record.as_ref().map(|record| frame::leaf(record));
+            let own = record.map(frame::leaf);
             if own.is_none() || own.as_ref() != expected {
                 return Ok(Some((sequence, at)));
             }
-            let length = record.map_or(0, |record| record.len());
+            let length = record.map_or(0, <[u8]>::len);
             at += (length + prost::length_delimiter_len(length)) as u64;
         }
     }

@@ -38,8 +38,7 @@ fn read(directory: &Path) -> Vec<(u64, String)> {
             group.header.chain_after(&chain, &group.leaves())
         );
         chain = group.header.chain;
-        let text =
-            |bytes: Option<bytes::Bytes>| String::from_utf8(bytes.expect("whole").to_vec()).expect("text");
+        let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.expect("whole").to_vec()).expect("text");
         records.extend(group.records().map(|(sequence, bytes)| (sequence, text(bytes))));
     }
     records

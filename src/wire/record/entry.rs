@@ -2,7 +2,10 @@
 
 use thiserror::Error;
 
-use crate::wire::pb;
+use crate::wire::{
+    pb,
+    reading::{Undecodable, Value, each_field},
+};
 
 /// A record that cannot be read, or not in full.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -20,6 +23,12 @@ impl BadRecord {
             field: field.into(),
             problem: problem.into(),
         }
+    }
+}
+
+impl From<Undecodable> for BadRecord {
+    fn from(problem: Undecodable) -> Self {
+        Self::new("entry", problem.to_string())
     }
 }
 
@@ -45,10 +54,10 @@ impl<'a> Entry<'a> {
     /// Takes an encoded `DecisionEntry` apart; what stands twice is refused.
     pub fn read(bytes: &'a [u8]) -> Result<Self, BadRecord> {
         let mut parts = [None; 3];
-        each_field(bytes, |number, part| {
+        each_field(bytes, |number, value| {
             let names = ["request", "decision", "facts"];
             let at = usize::try_from(number).unwrap_or_default().wrapping_sub(1);
-            if let (Some(slot), Some(part)) = (parts.get_mut(at), part)
+            if let (Some(slot), Value::Bytes(part)) = (parts.get_mut(at), value)
                 && slot.replace(part).is_some()
             {
                 return Err(BadRecord::new(names[at], "stands twice"));
@@ -68,39 +77,14 @@ impl<'a> Entry<'a> {
 /// where it is of nothing.
 pub fn entry_of(record: &[u8]) -> Result<Option<(u32, &[u8])>, BadRecord> {
     let mut entry = None;
-    each_field(record, |number, part| {
+    each_field(record, |number, value| {
         // The first field is the time.
         if number > 1 {
-            entry = part.map(|part| (number, part));
+            entry = value.bytes().ok().map(|part| (number, part));
         }
-        Ok(())
+        Ok::<_, BadRecord>(())
     })?;
     Ok(entry)
-}
-
-/// Visits the fields of a message: number, and bytes where it is length-delimited.
-fn each_field<'a>(
-    mut bytes: &'a [u8],
-    mut visit: impl FnMut(u32, Option<&'a [u8]>) -> Result<(), BadRecord>,
-) -> Result<(), BadRecord> {
-    use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
-    let broken = |error: prost::DecodeError| BadRecord::new("entry", error.to_string());
-    while !bytes.is_empty() {
-        let (number, wire_type) = decode_key(&mut bytes).map_err(broken)?;
-        if wire_type == WireType::LengthDelimited {
-            let length = decode_varint(&mut bytes).map_err(broken)?;
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            let (part, rest) = bytes
-                .split_at_checked(length)
-                .ok_or_else(|| BadRecord::new("entry", "ends within a field"))?;
-            bytes = rest;
-            visit(number, Some(part))?;
-        } else {
-            skip_field(wire_type, number, &mut bytes, DecodeContext::default()).map_err(broken)?;
-            visit(number, None)?;
-        }
-    }
-    Ok(())
 }
 
 /// What a replay takes from a logged `Decision`: what was not decided, but given. The rest is passed over.

@@ -55,7 +55,7 @@ impl Records {
                 let record = group
                     .records()
                     .nth(number as usize)
-                    .and_then(|(_, record)| record);
+                    .and_then(|(_, record)| Some(group.kept(record?)));
                 self.group = Some((path.clone(), group));
                 Ok(record.unwrap_or_default())
             }

@@ -2,7 +2,6 @@
 
 use std::{hash::BuildHasher as _, path::Path};
 
-use bytes::Bytes;
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 
@@ -43,7 +42,7 @@ pub(in crate::audit::query) fn read_on(
     path: &Path,
     at: &mut Option<(u64, u64)>,
     until: Option<u64>,
-    mut show: impl FnMut(RecordPlace, Bytes),
+    mut show: impl FnMut(RecordPlace, &[u8]),
 ) -> Result<(), ReadError> {
     let mut reader = match SegmentReader::open(path) {
         Ok(reader) => reader,
@@ -106,7 +105,7 @@ impl Scanned {
     pub(super) fn go_on(&mut self, path: &Path, until: Option<u64>) -> Result<(), ReadError> {
         let mut at = self.at;
         let read = read_on(path, &mut at, until, |place, record| {
-            if let Some(entry) = decision::of_record(&record) {
+            if let Some(entry) = decision::of_record(record) {
                 self.put(&entry, place);
             }
         });
