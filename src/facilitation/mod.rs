@@ -275,18 +275,20 @@ type Parties = ArrayVec<PartyFacts, MAX_PARTIES>;
 
 /// Looks the parties of a declaration up, whatever was found before: it may be asked for more than once.
 fn look_up(view: View<'_>, declaration: &Declaration, parties: &mut Parties) {
-    let party = |id: &EnterpriseId| match id {
-        EnterpriseId::Customs(_) | EnterpriseId::SocialCredit(_) => PartyFacts {
-            enterprise: view.enterprise(id),
-            operator: None,
-        },
-        EnterpriseId::Foreign(code) => PartyFacts {
-            enterprise: None,
-            operator: view.operator(code),
-        },
+    let operator = |id: &EnterpriseId| match id {
+        EnterpriseId::Foreign(code) => view.operator(code),
+        EnterpriseId::Customs(_) | EnterpriseId::SocialCredit(_) => None,
     };
+    let sent = &declaration.parties;
     parties.clear();
-    parties.extend(declaration.parties.iter().map(|sent| party(&sent.id)));
+    parties.extend(
+        sent.iter()
+            .zip(view.enterprises(sent))
+            .map(|(party, enterprise)| PartyFacts {
+                enterprise,
+                operator: operator(&party.id),
+            }),
+    );
 }
 
 /// By what the parties of a declaration are known, for control orders to name.

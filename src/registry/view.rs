@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::Guard;
+use arrayvec::ArrayVec;
 
 use super::{
     generation::Generation,
@@ -11,6 +12,7 @@ use super::{
     record::Record,
 };
 use crate::domain::{
+    declaration::{MAX_PARTIES, Party},
     enterprise::{CreditRecord, RegisteredEnterprise, Schedule},
     identifier::{AeoCode, CustomsCode, EnterpriseId},
     recognition::RecognisedOperator,
@@ -66,6 +68,29 @@ impl View<'_> {
     pub fn enterprise(self, id: &EnterpriseId) -> Option<RegisteredEnterprise> {
         let (key, record) = self.record(id)?;
         self.registered(id, key, record)
+    }
+
+    /// The registered enterprises that parties name, in their order.
+    pub fn enterprises(
+        self,
+        parties: &ArrayVec<Party, MAX_PARTIES>,
+    ) -> impl Iterator<Item = Option<RegisteredEnterprise>> {
+        let customs_key = |party: &Party| match party.id {
+            EnterpriseId::Customs(code) => Some(CustomsKey::from(code)),
+            EnterpriseId::SocialCredit(_) | EnterpriseId::Foreign(_) => None,
+        };
+        let keys: ArrayVec<_, MAX_PARTIES> = parties.iter().filter_map(customs_key).collect();
+        let mut records = keys.clone().into_iter().zip(self.0.enterprises.get_all(&keys));
+        parties.iter().map(move |Party { id, .. }| {
+            let (key, record) = match id {
+                EnterpriseId::Customs(_) => {
+                    let (key, record) = records.next()?;
+                    (key, record?)
+                }
+                EnterpriseId::SocialCredit(_) | EnterpriseId::Foreign(_) => self.record(id)?,
+            };
+            self.registered(id, key, record)
+        })
     }
 
     /// The scheduled tiers of an enterprise, registered or not.

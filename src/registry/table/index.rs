@@ -2,10 +2,12 @@
 
 use std::{hash::Hash, mem};
 
+use arrayvec::ArrayVec;
 use dashmap::{DashMap, SharedValue};
 use foldhash::fast::RandomState;
 
 use super::{SHARDS, Slot};
+use crate::domain::declaration::MAX_PARTIES;
 
 /// Slots by the hash of a key. Which key that is, and what it is in a slot, is told at each call: an entry takes five
 /// bytes for it, however long the keys are.
@@ -41,6 +43,33 @@ impl Index {
         shard
             .get(hash as u64, |(slot, _)| is(*slot))
             .map(|(slot, _)| *slot)
+    }
+
+    /// The slots with keys of these hashes, for each of which `is` holds with its place among them. A lock is a barrier to
+    /// the processor: all are taken first, so that the look-ups in memory need not wait for one another.
+    #[inline]
+    pub(super) fn find_all(
+        &self,
+        hashes: &ArrayVec<usize, MAX_PARTIES>,
+        is: impl Fn(usize, Slot) -> bool,
+    ) -> ArrayVec<Option<Slot>, MAX_PARTIES> {
+        let shard_of = |hash: &usize| self.0.determine_shard(*hash);
+        let mut shards: ArrayVec<usize, MAX_PARTIES> = hashes.iter().map(shard_of).collect();
+        // Each once and in one order: nobody waits for whoever waits for it.
+        shards.sort_unstable();
+        let mut locked = ArrayVec::<_, MAX_PARTIES>::new();
+        for (at, &shard) in shards.iter().enumerate() {
+            if at == 0 || shards[at - 1] != shard {
+                locked.push((shard, self.0.shards()[shard].read()));
+            }
+        }
+        let find = |(place, hash): (usize, &usize)| {
+            let shard = shard_of(hash);
+            let (_, shard) = locked.iter().find(|(own, _)| *own == shard)?;
+            let found = shard.get(*hash as u64, |(slot, _)| is(place, *slot));
+            found.map(|(slot, _)| *slot)
+        };
+        hashes.iter().enumerate().map(find).collect()
     }
 
     /// Puts a slot in the place of the one for which `same` holds, or as another one. `rehash` tells the hash of any slot

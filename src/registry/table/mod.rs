@@ -13,6 +13,8 @@ mod rows;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use arrayvec::ArrayVec;
+
 use self::{
     index::{Entry, Index},
     rows::Rows,
@@ -21,6 +23,7 @@ use super::{
     key::{CustomsKey, SocialCreditKey},
     record::Record,
 };
+use crate::domain::declaration::MAX_PARTIES;
 
 /// Shards of the big tables: enough that a writer seldom meets a reader.
 pub(super) const SHARDS: usize = 64;
@@ -56,6 +59,21 @@ impl Table {
     pub(super) fn get(&self, key: CustomsKey) -> Option<Record> {
         let (_, record) = self.rows.get(self.slot(key)?)?;
         Some(record)
+    }
+
+    /// The enterprises of several customs codes, in a fraction of the time that they take one after the other.
+    #[inline]
+    pub(super) fn get_all(
+        &self,
+        keys: &ArrayVec<CustomsKey, MAX_PARTIES>,
+    ) -> ArrayVec<Option<Record>, MAX_PARTIES> {
+        let hashes = keys.iter().map(|key| self.by_customs.hash(key)).collect();
+        let is = |place: usize, slot| self.rows.is(slot, keys[place]);
+        let slots = self.by_customs.find_all(&hashes, is);
+        slots
+            .into_iter()
+            .map(|slot| Some(self.rows.get(slot?)?.1))
+            .collect()
     }
 
     /// The enterprise to which a social credit code leads.

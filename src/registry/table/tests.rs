@@ -107,6 +107,10 @@ proptest! {
             for key in 0..KEYS {
                 prop_assert_eq!(table.get(CustomsKey::again(key)), model.rows.get(&key).copied());
             }
+            // Shards are met twice, and so is a code.
+            let asked: ArrayVec<_, MAX_PARTIES> = (0..KEYS).step_by(3).chain([0, 1]).map(CustomsKey::again).collect();
+            let found: Vec<_> = asked.iter().map(|key| model.rows.get(&key.packed()).copied()).collect();
+            prop_assert_eq!(&table.get_all(&asked)[..], found);
             for code in 0..30 {
                 let code = social(Some(code));
                 let owner = model.led.get(&code.packed()).map(|key| (CustomsKey::again(*key), model.rows[key]));
