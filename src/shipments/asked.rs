@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use foldhash::HashSet;
+use foldhash::HashMap;
 use smallvec::SmallVec;
 
 use super::{
@@ -39,11 +39,20 @@ fn hash(key: &Key) -> u64 {
 #[derive(Debug)]
 pub(super) struct Asked {
     sets: [Box<[AtomicU64]>; 2],
+    /// Anybody has ever asked for anything: where no terminal asks, nothing else is looked at.
+    some: AtomicBool,
     /// The first is to be renewed next.
     first: AtomicBool,
-    unseen: Mutex<HashSet<Key>>,
+    unseen: Mutex<Unseen>,
     /// Whether there is something unseen: readers look at this alone.
     some_unseen: AtomicBool,
+}
+
+/// Keys of which the log tells more than memory knows, each with the number of the note that said so last.
+#[derive(Debug, Default)]
+struct Unseen {
+    keys: HashMap<Key, u64>,
+    notes: u64,
 }
 
 impl Asked {
@@ -54,6 +63,7 @@ impl Asked {
         let set = || (0..words).map(|_| AtomicU64::new(0)).collect();
         Self {
             sets: [set(), set()],
+            some: AtomicBool::new(false),
             first: AtomicBool::new(false),
             unseen: Mutex::default(),
             some_unseen: AtomicBool::new(false),
@@ -70,18 +80,21 @@ impl Asked {
     /// Puts a key in.
     pub(super) fn add(&self, key: &Key) {
         let hash = hash(key);
+        // Before the bits, and ordered as they are.
+        self.some.store(true, Ordering::SeqCst);
         self.sets.iter().for_each(|set| Self::put(set, hash));
     }
 
     /// Whether one of the keys was put in.
     pub(super) fn has_any(&self, keys: &[Key]) -> bool {
-        keys.iter().any(|key| {
-            let hash = hash(key);
-            self.sets.iter().any(|set| {
-                let (word, bit) = place(set, hash);
-                word.load(Ordering::SeqCst) & bit != 0
+        self.some.load(Ordering::SeqCst)
+            && keys.iter().any(|key| {
+                let hash = hash(key);
+                self.sets.iter().any(|set| {
+                    let (word, bit) = place(set, hash);
+                    word.load(Ordering::SeqCst) & bit != 0
+                })
             })
-        })
     }
 
     /// Forgets keys that are of no use any more, two renewals after they were put in. `living` gives those that are.
@@ -95,36 +108,52 @@ impl Asked {
     /// Notes that the log has a decision that was not taken in, of which somebody has asked for one of the keys meanwhile.
     pub(super) fn note_unseen(&self, keys: &[Key]) {
         let mut unseen = self.unseen();
-        unseen.extend(keys);
+        unseen.notes += 1;
+        let note = unseen.notes;
+        unseen.keys.extend(keys.iter().map(|key| (*key, note)));
         self.some_unseen.store(true, Ordering::Release);
     }
 
     /// Whether the log tells more of a key than memory knows.
     pub(super) fn is_unseen(&self, key: &Key) -> bool {
-        self.some_unseen.load(Ordering::Acquire) && self.unseen().contains(key)
+        self.some_unseen.load(Ordering::Acquire) && self.unseen().keys.contains_key(key)
     }
 
-    /// The log is about to be asked for these keys; gives those that were unseen.
-    pub(super) fn see(&self, keys: &[Key]) -> Vec<Key> {
+    /// The log is about to be asked for these keys; gives those that are unseen, each with its last note.
+    pub(super) fn to_see(&self, keys: &[Key]) -> Vec<(Key, u64)> {
         if !self.some_unseen.load(Ordering::Acquire) {
             return Vec::new();
         }
+        let unseen = self.unseen();
+        let note = |key: &Key| Some((*key, *unseen.keys.get(key)?));
+        keys.iter().filter_map(note).collect()
+    }
+
+    /// What the log tells of these is in memory. Until then whoever asks for them is to ask the log too, and of what was noted
+    /// meanwhile once more.
+    pub(super) fn seen(&self, keys: &[(Key, u64)]) {
+        if keys.is_empty() {
+            return;
+        }
         let mut unseen = self.unseen();
-        let seen = keys.iter().filter(|key| unseen.remove(key)).copied().collect();
-        self.some_unseen.store(!unseen.is_empty(), Ordering::Release);
-        seen
+        for (key, note) in keys {
+            if unseen.keys.get(key) == Some(note) {
+                unseen.keys.remove(key);
+            }
+        }
+        self.some_unseen.store(!unseen.keys.is_empty(), Ordering::Release);
     }
 
     /// What the log is still to be asked for.
     pub(super) fn all_unseen(&self) -> Vec<Key> {
         if self.some_unseen.load(Ordering::Acquire) {
-            self.unseen().iter().copied().collect()
+            self.unseen().keys.keys().copied().collect()
         } else {
             Vec::new()
         }
     }
 
-    fn unseen(&self) -> MutexGuard<'_, HashSet<Key>> {
+    fn unseen(&self) -> MutexGuard<'_, Unseen> {
         // Nothing panics while it is held.
         self.unseen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -172,9 +201,16 @@ mod tests {
         assert!(asked.all_unseen().is_empty());
         asked.note_unseen(&[key(1), key(2)]);
         assert!(asked.is_unseen(&key(1)) && !asked.is_unseen(&key(3)));
-        assert_eq!(asked.see(&[key(1), key(3)]), [key(1)]);
+        let first = asked.to_see(&[key(1), key(3)]);
+        assert_eq!(first.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [key(1)]);
+        assert!(asked.is_unseen(&key(1)), "until it is in memory");
+        asked.seen(&first);
         assert_eq!(asked.all_unseen(), [key(2)]);
-        asked.see(&[key(2)]);
+        let second = asked.to_see(&[key(2)]);
+        asked.note_unseen(&[key(2)]);
+        asked.seen(&second);
+        assert!(asked.is_unseen(&key(2)), "what came meanwhile is not seen");
+        asked.seen(&asked.to_see(&[key(2)]));
         assert!(!asked.is_unseen(&key(2)));
     }
 }

@@ -42,7 +42,7 @@ impl Logged {
         let Some(mut log) = self.log.take() else {
             return false;
         };
-        let unseen = shipments.asked.as_ref().map(|asked| asked.see(&keys));
+        let unseen = shipments.asked.as_ref().map(|asked| asked.to_see(&keys));
         let since = kept_since(self.retention);
         let memory = Arc::clone(shipments);
         let asked = tokio::task::spawn_blocking(move || {
@@ -65,8 +65,8 @@ impl Logged {
             error!(%problem, "the audit log cannot be asked for shipments");
         }
         let is_told = told.is_ok() && begun.elapsed() < LONGEST;
-        if !is_told && let (Some(asked), Some(unseen)) = (&shipments.asked, unseen) {
-            asked.note_unseen(&unseen);
+        if is_told && let (Some(asked), Some(unseen)) = (&shipments.asked, unseen) {
+            asked.seen(&unseen);
         }
         is_told
     }
