@@ -66,6 +66,7 @@ use crate::{
     metrics::Metrics,
     registry::{FreshnessLimits, Registry},
     service::{
+        admission::{Accounts, Quota},
         audit::AuditRpc,
         facilitation::{AcceptanceWindow, FacilitationRpc},
         health::{self, Health, HealthRpc},
@@ -169,6 +170,10 @@ impl App {
             },
             health: HealthServer::new(HealthRpc::new(&reporter)),
             authentication: Arc::clone(&callers.authentication),
+            accounts: Arc::new(Accounts::new(Quota {
+                rate: settings.limits.max_caller_rate,
+                calls: settings.limits.max_caller_calls,
+            })),
             traces: traces.clone(),
             max_message_bytes: settings.limits.max_message_bytes,
         };

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     access::Peer,
     service::{
-        admission::{Accounts, Conduct, Gatekeeper, Holding, Quota},
+        admission::{Accounts, Conduct, Gatekeeper, Holding},
         audit::AuditRpc,
         authentication::{Authentication, Credentials},
         calls::Counting,
@@ -39,7 +39,7 @@ use crate::{
     },
     trust::ServerTrust,
     web::{
-        Gateway, Worker,
+        Callers, Gateway, Worker,
         console::{Console, history::History},
     },
     wire::pb,
@@ -59,6 +59,8 @@ pub(super) struct Services {
     pub(super) health: HealthServer<HealthRpc>,
     /// Finds out who calls.
     pub(super) authentication: Arc<Authentication>,
+    /// What callers have left of their quotas.
+    pub(super) accounts: Arc<Accounts>,
     /// Where spans of calls go, if anywhere.
     pub(super) traces: Option<SdkTracerProvider>,
     /// Largest message taken, in bytes.
@@ -79,7 +81,10 @@ impl Services {
             self.registry.clone(),
             self.priority.clone(),
             Arc::clone(health),
-            Arc::clone(&self.authentication),
+            Callers {
+                authentication: Arc::clone(&self.authentication),
+                accounts: Arc::clone(&self.accounts),
+            },
             self.max_message_bytes,
         )
     }
@@ -121,10 +126,6 @@ impl Services {
             workers => workers,
         };
         let (limits, metrics) = (&settings.limits, Arc::clone(&self.facilitation.metrics));
-        let accounts = Arc::new(Accounts::new(Quota {
-            rate: limits.max_caller_rate,
-            calls: limits.max_caller_calls,
-        }));
         let intakes = Intakes {
             timeout: limits.stall_timeout.get(),
             max_held: limits.max_unfinished_bytes.max(limits.max_message_bytes),
@@ -138,7 +139,7 @@ impl Services {
             let load = Arc::new(AtomicUsize::new(0));
             let gatekeeper = Gatekeeper::new(Arc::clone(&load), max_load, max_delay, Arc::clone(&metrics));
             let gatekeeper = Arc::new(gatekeeper);
-            let (accounts, intakes) = (Arc::clone(&accounts), Arc::new(intakes.clone()));
+            let (accounts, intakes) = (Arc::clone(&self.accounts), Arc::new(intakes.clone()));
             let facilitation = FacilitationRpc {
                 lane,
                 ..self.facilitation.clone()

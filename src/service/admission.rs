@@ -21,4 +21,4 @@ mod pace;
 pub use account::{Account, Accounts, Charged, Holding, Quota, source};
 pub use bucket::{Bucket, nanos};
 pub use conduct::{Condemned, Conduct, OpenCall};
-pub use gatekeeper::{Admitted, Class, Gatekeeper, Turn};
+pub use gatekeeper::{Admitted, Class, Gatekeeper, Turn, over_quota};

@@ -120,7 +120,7 @@ where
                 let account = self.holding.of_address();
                 self.gatekeeper
                     .turned_away(account, &self.conduct, begun.into_std());
-                return answered_with(call, refusal, request.into_body());
+                return self.refuse(call, refusal, request);
             }
         };
         let named = caller
@@ -132,7 +132,7 @@ where
             .admit(call.class(), &account, &self.conduct, begun.into_std());
         let Admitted { turn, charged } = match admitted {
             Ok(admitted) => admitted,
-            Err(refusal) => return answered_with(call, refusal, request.into_body()),
+            Err(refusal) => return self.refuse(call, refusal, request),
         };
         call.charge(charged);
         if call.streams() {
@@ -144,7 +144,7 @@ where
         call.is_of(caller);
         let deadline = match Deadline::from_headers(request.headers(), begun) {
             Ok(deadline) => deadline,
-            Err(bad) => return answered_with(call, bad.into(), request.into_body()),
+            Err(bad) => return self.refuse(call, bad.into(), request),
         };
         if let Some(deadline) = deadline {
             // Streams outlive this future; they take the deadline from here.
@@ -209,6 +209,12 @@ where
             .authentication()
             .permitted_access(&caller, access, request.uri().path())?;
         Ok(Some(caller))
+    }
+
+    /// Refuses a call, before anything else is done.
+    fn refuse(&self, call: Call, refusal: Refusal, request: Request<Incoming>) -> Answer<AnswerBody> {
+        self.conduct.refuse();
+        answered_with(call, refusal, request.into_body())
     }
 
     fn route(&self, request: Request<Intake>) -> Answer {

@@ -40,9 +40,10 @@ use self::{
 };
 use super::response::{Answer, answered, internal, problem, refused};
 use crate::{
-    access::Caller,
+    access::{Caller, Peer},
     metrics::{Metrics, Shed},
     service::{
+        admission::{Accounts, over_quota},
         authentication::Authentication,
         deadline::{Deadline, within},
         facilitation::FacilitationRpc,
@@ -71,11 +72,20 @@ pub struct Gateway {
     priority: PriorityRpc,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    authentication: Arc<Authentication>,
+    callers: Callers,
     calls: mpsc::UnboundedSender<Call>,
     permits: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
     max_message_bytes: usize,
+}
+
+/// Who may call, and how much.
+#[derive(Debug)]
+pub struct Callers {
+    /// Tells what a caller may call.
+    pub authentication: Arc<Authentication>,
+    /// What callers have left of their quotas, on either port.
+    pub accounts: Arc<Accounts>,
 }
 
 impl Gateway {
@@ -87,7 +97,7 @@ impl Gateway {
         registry: RegistryRpc,
         priority: PriorityRpc,
         health: Arc<Health>,
-        authentication: Arc<Authentication>,
+        callers: Callers,
         max_message_bytes: usize,
     ) -> (Self, Worker) {
         let (calls, handed_over) = mpsc::unbounded_channel();
@@ -97,7 +107,7 @@ impl Gateway {
             priority,
             health,
             metrics: Arc::clone(&facilitation.metrics),
-            authentication,
+            callers,
             calls,
             permits: Arc::new(Semaphore::new(MAX_CALLS)),
             bodies: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))),
@@ -107,14 +117,23 @@ impl Gateway {
     }
 
     /// The answer to a request of the caller's.
-    pub(super) async fn answer(&self, request: Request<Incoming>, caller: Arc<Caller>) -> Answer {
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        caller: Arc<Caller>,
+        peer: &Peer,
+    ) -> Answer {
         let Some(route) = Route::of(request.uri().path()) else {
             return problem(StatusCode::NOT_FOUND, Code::NotFound, route::WHAT_THERE_IS);
         };
         if !route.methods().contains(request.method()) {
             return route::wrong_method(route.methods());
         }
-        if let Err(refusal) = self.authentication.permitted_method(&caller, route.method()) {
+        let Callers {
+            authentication,
+            accounts,
+        } = &self.callers;
+        if let Err(refusal) = authentication.permitted_method(&caller, route.method()) {
             return refused(&refusal);
         }
         let deadline = match Deadline::from_headers(request.headers(), Instant::now()) {
@@ -124,13 +143,24 @@ impl Gateway {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             return self.shed();
         };
+        let known = (!Arc::ptr_eq(&caller, Caller::anonymous())).then_some(&*caller);
+        let account = accounts.of_peer(known, peer.address.ip());
+        let charged = match account.begin(Instant::now().into_std()) {
+            Ok(charged) => charged,
+            Err(refusal) => {
+                self.metrics
+                    .shed(over_quota(&refusal).unwrap_or(Shed::HttpCalls), 1);
+                return refused(&refusal);
+            }
+        };
         match &route {
             Route::Call(rpc) => {
                 let asked = Asked {
                     rpc: *rpc,
                     deadline,
                     caller,
-                    permit,
+                    account,
+                    held: (permit, charged),
                 };
                 self.call(asked, request).await
             }

@@ -19,7 +19,7 @@ mod response;
 mod scrape;
 pub mod server;
 
-pub use gateway::{Gateway, Worker};
+pub use gateway::{Callers, Gateway, Worker};
 pub use relay::RelaySite;
 
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl server::Site for Web {
             Err(cause) => return refused(&Refusal::Unauthenticated(cause)),
         };
         if request.uri().path().starts_with(gateway::PATH) {
-            return self.gateway.answer(request, caller).await;
+            return self.gateway.answer(request, caller, peer).await;
         }
         match not_read(&request) {
             Some(refused) => refused,

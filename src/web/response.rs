@@ -70,11 +70,18 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
             "fieldViolations": violations,
         }));
     }
-    let wait = refusal.retry_after().map(|wait| wait.as_secs());
-    if let Some(seconds) = wait {
+    let wait = refusal.retry_after();
+    if let Some(wait) = wait {
+        // Who comes a little later than that is not refused again.
+        let (seconds, millis) = (wait.as_secs(), wait.subsec_nanos().div_ceil(1_000_000));
+        let delay = match millis {
+            0 => format!("{seconds}s"),
+            1000 => format!("{}s", seconds + 1),
+            _ => format!("{seconds}.{millis:03}s"),
+        };
         details.push(json!({
             "@type": "type.googleapis.com/google.rpc.RetryInfo",
-            "retryDelay": format!("{seconds}s"),
+            "retryDelay": delay,
         }));
     }
     if let Some(Info { reason, metadata }) = refusal.info() {
@@ -91,7 +98,9 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
     }
     let code = refusal.code();
     let mut response = document(http_code(code), &status(code, &refusal.message(), &details));
-    if let Some(seconds) = wait {
+    if let Some(wait) = wait {
+        // HTTP knows whole seconds.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     if let Refusal::Unauthenticated(cause) = refusal {

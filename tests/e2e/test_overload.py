@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+import urllib.error
+import urllib.request
 
 import grpc
+from google.protobuf import json_format
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
@@ -81,6 +84,35 @@ def test_items_of_batches_and_messages_of_streams_are_decisions_too(tmp_path):
         before = time.monotonic()
         assert eventually(begun, SOON, "a stream is let in") == list(range(60))
         assert time.monotonic() - before > 1.5
+
+
+def post(server: Server, path: str, message) -> tuple[int, dict, dict]:
+    """What the JSON gateway answers: code, headers, body."""
+    body = json_format.MessageToJson(message).encode()
+    request = urllib.request.Request(f"http://{server.http_addr}{path}", data=body, headers={"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=SOON) as answer:
+            return answer.status, dict(answer.headers), json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers), json.load(error)
+
+
+def test_a_caller_has_one_quota_on_both_ports(tmp_path):
+    with limited(tmp_path, max_caller_rate="20") as server:
+        # It is let in, decided whole, and owed for.
+        code, _, answer = post(server, "/v1/batch-decide", pb.BatchDecideRequest(requests=[REQUEST] * 40))
+        assert code == 200 and len(answer["results"]) == 40
+        code, headers, answer = post(server, "/v1/decide", REQUEST)
+        assert code == 429 and int(headers["retry-after"]) >= 1
+        assert answer["message"] == "more decisions a second than this caller may ask for"
+        told, = (float(detail["retryDelay"].removesuffix("s")) for detail in answer["details"]
+                 if detail["@type"].endswith("RetryInfo"))
+        assert 0 < told <= int(headers["retry-after"])
+        assert wait_told(refusal(lambda: server.facilitation.Decide(REQUEST, timeout=SOON))) > 0
+        assert shed(server, "caller_rate") >= 2
+        time.sleep(told)
+        code, _, answer = post(server, "/v1/decide", REQUEST)
+        assert code == 200 and answer["decision"]["decisionId"]
 
 
 def test_calls_at_once_are_bounded_for_one_caller(tmp_path):

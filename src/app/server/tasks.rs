@@ -1,6 +1,12 @@
 //! The tasks of a connection's calls: each counts as open, and is given up when its answer is not taken.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use hyper::rt::Executor;
 use hyper_util::rt::TokioExecutor;
@@ -30,7 +36,7 @@ where
 {
     fn execute(&self, call: C) {
         let (shared, open) = (Arc::clone(&self.0), self.0.conduct.open());
-        TokioExecutor::new().execute(async move {
+        let task = async move {
             let _open = open;
             let mut call = pin!(call);
             let mut untaken = None;
@@ -52,6 +58,19 @@ where
                 // What is dropped is reset.
                 shared.metrics.shed(Shed::Stalled, 1);
             }
-        });
+        };
+        if !self.0.conduct.takes_refusal() {
+            return TokioExecutor::new().execute(task);
+        }
+        // At once, and not behind all that is worked on: it leaves with what its connection writes next.
+        let mut task = Box::pin(task);
+        if task
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+        {
+            // Of its request there is more to come.
+            TokioExecutor::new().execute(task);
+        }
     }
 }

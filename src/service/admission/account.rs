@@ -18,8 +18,9 @@ use crate::{
     service::status::Refusal,
 };
 
-/// Refusals a second that a caller is given at once; of more, each has its connection read later.
-const REFUSALS: u32 = 1_000;
+/// Refusals for overload a second that a caller is given at once; of more, each has its connection read later. They take a tenth of
+/// a thread.
+const REFUSALS: u32 = 10_000;
 /// As many as come within this time are given before that begins.
 const REFUSALS_AT_ONCE: Duration = Duration::from_millis(100);
 /// Accounts that are kept without a look at which of them nobody needs.
@@ -77,7 +78,7 @@ impl Account {
     }
 
     /// Another call begins.
-    pub(super) fn begin(self: &Arc<Self>, now: Instant) -> Result<Charged, Refusal> {
+    pub fn begin(self: &Arc<Self>, now: Instant) -> Result<Charged, Refusal> {
         // Where there is no quota, nothing is touched that other threads touch.
         let mut charged = Charged(None);
         if self.quota.calls > 0 {
@@ -106,9 +107,9 @@ impl Account {
         self.decisions.take(1, nanos(Instant::now())).err()
     }
 
-    /// A call of it was refused: how long its connection is not to be read.
-    pub(super) fn refused(&self, now: Instant) -> Duration {
-        self.refusals.owe(1, nanos(now))
+    /// A call of it was refused, which weighs so much: how long its connection is not to be read.
+    pub(super) fn refused(&self, weight: u64, now: Instant) -> Duration {
+        self.refusals.owe(weight, nanos(now))
     }
 
     fn is_idle(&self, now: u64) -> bool {
@@ -148,6 +149,11 @@ impl Accounts {
                 look_at: MANY,
             }),
         }
+    }
+
+    /// Of a caller, if one is known, or else of whoever calls from there.
+    pub fn of_peer(&self, caller: Option<&Caller>, address: IpAddr) -> Arc<Account> {
+        caller.map_or_else(|| self.of_address(address), |caller| self.of_caller(caller))
     }
 
     /// Of whoever calls from there.
@@ -295,7 +301,7 @@ mod tests {
         let begun = (0..100).filter(|_| account.begin(now).is_ok()).count();
         assert_eq!(begun, 10);
         assert!(matches!(account.begin(now), Err(Refusal::CallerRate(wait)) if wait > Duration::ZERO));
-        let slowed: Vec<_> = (0..1_100).map(|_| account.refused(now)).collect();
+        let slowed: Vec<_> = (0..1_100).map(|_| account.refused(10, now)).collect();
         assert_eq!(slowed[99], Duration::ZERO);
         assert_eq!(slowed[1_099], Duration::from_secs(1));
     }

@@ -52,6 +52,8 @@ pub struct Conduct {
     not_read_until: AtomicU64,
     /// Since when the socket takes nothing, in [`nanos`]; 0: it does.
     unwritten_since: AtomicU64,
+    /// The call that begins next is refused.
+    refuses: AtomicBool,
     condemned: AtomicU8,
 }
 
@@ -67,6 +69,7 @@ impl Conduct {
             resets: AtomicU32::new(0),
             not_read_until: AtomicU64::new(0),
             unwritten_since: AtomicU64::new(0),
+            refuses: AtomicBool::new(false),
             condemned: AtomicU8::new(0),
         }
     }
@@ -87,6 +90,20 @@ impl Conduct {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.load.fetch_add(1, Ordering::Relaxed);
         OpenCall(Arc::clone(self))
+    }
+
+    /// The call whose task begins next is refused.
+    pub fn refuse(&self) {
+        self.refuses.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is; the one behind it is not.
+    pub fn takes_refusal(&self) -> bool {
+        let refuses = self.refuses.load(Ordering::Relaxed);
+        if refuses {
+            self.refuses.store(false, Ordering::Relaxed);
+        }
+        refuses
     }
 
     /// How many are open.

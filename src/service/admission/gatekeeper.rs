@@ -24,10 +24,11 @@ use crate::{
     service::status::Refusal,
 };
 
-/// The longest that a connection is left unread for refusals by quota: its peer may ping it.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// What a refusal by quota weighs of what a caller has of them, and the longest that a connection is left unread for it: its
+/// peer may ping it.
+const BY_QUOTA: (u64, Duration) = (10, Duration::from_secs(1));
 /// The same for overload, in which whoever multiplexes many callers on one connection is not to blame.
-const OVERLOAD_PAUSE: Duration = Duration::from_millis(2);
+const BY_OVERLOAD: (u64, Duration) = (1, Duration::from_millis(100));
 
 /// What goes before what where there is too little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub struct Gatekeeper {
     max_load: usize,
     /// Calls begun since the thread was idle, or since the loop came around with some waiting.
     begun: AtomicUsize,
+    /// Calls refused since.
+    refused: AtomicUsize,
     /// Those that wait. Written under the lock of the queue.
     waiting: AtomicUsize,
     queue: Mutex<Queue>,
@@ -96,9 +99,18 @@ impl Queue {
     }
 }
 
+/// What a call is counted as that was refused for its caller's quota; `None` of one that was refused for something else.
+pub fn over_quota(refusal: &Refusal) -> Option<Shed> {
+    if matches!(refusal, Refusal::CallerRate(_)) {
+        Some(Shed::CallerRate)
+    } else {
+        (*refusal == Refusal::CallerCalls).then_some(Shed::CallerCalls)
+    }
+}
+
 /// A call of that account was refused: of many, each has its connection read later.
-fn slow_down(account: &Account, conduct: &Conduct, now: Instant, longest: Duration) {
-    conduct.slow_down(account.refused(now).min(longest));
+fn slow_down(account: &Account, conduct: &Conduct, now: Instant, (weight, longest): (u64, Duration)) {
+    conduct.slow_down(account.refused(weight, now).min(longest));
 }
 
 impl Gatekeeper {
@@ -108,6 +120,7 @@ impl Gatekeeper {
             load,
             max_load,
             begun: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             queue: Mutex::new(Queue {
                 decisions: Fair::default(),
@@ -144,7 +157,8 @@ impl Gatekeeper {
 
     /// A call was turned away for who called: its connection is read more slowly, as that of whoever is refused.
     pub fn turned_away(&self, account: &Account, conduct: &Conduct, now: Instant) {
-        slow_down(account, conduct, now, LONGEST_PAUSE);
+        self.count_refused();
+        slow_down(account, conduct, now, BY_QUOTA);
     }
 
     /// Counts a call that its caller does not wait for any more.
@@ -153,15 +167,19 @@ impl Gatekeeper {
     }
 
     fn turn_away(&self, refusal: &Refusal, account: &Account, conduct: &Conduct, now: Instant) {
-        let (cause, longest) = if matches!(refusal, Refusal::CallerRate(_)) {
-            (Shed::CallerRate, LONGEST_PAUSE)
-        } else if *refusal == Refusal::CallerCalls {
-            (Shed::CallerCalls, LONGEST_PAUSE)
-        } else {
-            (Shed::Overload, OVERLOAD_PAUSE)
+        let (cause, pause) = match over_quota(refusal) {
+            Some(cause) => (cause, BY_QUOTA),
+            None => (Shed::Overload, BY_OVERLOAD),
         };
         self.metrics.shed(cause, 1);
-        slow_down(account, conduct, now, longest);
+        self.count_refused();
+        slow_down(account, conduct, now, pause);
+    }
+
+    /// Of one thread: nothing comes between.
+    fn count_refused(&self) {
+        let refused = self.refused.load(Ordering::Relaxed);
+        self.refused.store(refused + 1, Ordering::Relaxed);
     }
 
     fn enter(&self, class: Class, account: &Arc<Account>, now: Instant) -> Result<Turn, Refusal> {
@@ -181,13 +199,13 @@ impl Gatekeeper {
             Class::Decision | Class::Health => (&queue.decisions, queue.decisions.len()),
         };
         let room = queue.pace.room(now);
-        if ahead >= room && !line.is_below_share(owner, room) {
+        if ahead >= room && !line.is_below_share(owner, |since| queue.pace.room_for(since, now)) {
             return Err(Refusal::Overloaded);
         }
         let (sender, receiver) = oneshot::channel();
         match class {
-            Class::Other => queue.others.push(owner, sender),
-            Class::Decision | Class::Health => queue.decisions.push(owner, sender),
+            Class::Other => queue.others.push(owner, sender, now),
+            Class::Decision | Class::Health => queue.decisions.push(owner, sender, now),
         }
         queue.pace.begin_waiting(now);
         if self.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -213,6 +231,7 @@ impl Gatekeeper {
     /// The thread has nothing to do.
     pub fn rest(&self) {
         self.begun.store(0, Ordering::Relaxed);
+        self.refused.store(0, Ordering::Relaxed);
     }
 
     /// The loop has come around: lets some begin, and tells whether there were any.
@@ -220,7 +239,10 @@ impl Gatekeeper {
         let mut queue = self.queue();
         let begun = self.begun.load(Ordering::Relaxed);
         if let Some(before) = queue.came_around.replace(now) {
-            queue.pace.measure(begun, now.saturating_duration_since(before));
+            let took = now.saturating_duration_since(before);
+            queue
+                .pace
+                .measure(begun, self.refused.load(Ordering::Relaxed), took);
         }
         let waiting = queue.len();
         if waiting == 0 {
@@ -240,6 +262,7 @@ impl Gatekeeper {
             begun += usize::from(next.send(()).is_ok());
         }
         self.begun.store(begun, Ordering::Relaxed);
+        self.refused.store(0, Ordering::Relaxed);
         self.waiting.store(queue.len(), Ordering::Relaxed);
         waiting > 0
     }

@@ -47,13 +47,14 @@ impl Pace {
         self.waiting_since = None;
     }
 
-    /// So many calls took so long.
+    /// So many calls took so long, while others were refused. Where most were, nothing is learnt: by what it takes to refuse, calls
+    /// would seem to take so long that ever more of them had to be refused.
     #[allow(
         clippy::cast_precision_loss,
         reason = "a turn is neither as long nor as large"
     )]
-    pub(super) fn measure(&mut self, calls: usize, took: Duration) {
-        if calls == 0 {
+    pub(super) fn measure(&mut self, calls: usize, refused: usize, took: Duration) {
+        if calls == 0 || refused > calls {
             return;
         }
         let measured = took.as_nanos() as f64 / calls as f64;
@@ -65,9 +66,13 @@ impl Pace {
 
     /// How many calls may wait now.
     pub(super) fn room(&self, now: Instant) -> usize {
-        let is_burst = self
-            .waiting_since
-            .is_none_or(|since| now.saturating_duration_since(since) < BURST);
+        self.room_for(self.waiting_since.unwrap_or(now), now)
+    }
+
+    /// How many might, if all had waited as long as those of one caller: what it has come to have at once is a burst, whatever
+    /// others have standing.
+    pub(super) fn room_for(&self, since: Instant, now: Instant) -> usize {
+        let is_burst = now.saturating_duration_since(since) < BURST;
         match self.a_call {
             Some(a_call) if !self.max_delay.is_zero() => {
                 let delay = if is_burst {
@@ -111,7 +116,7 @@ mod tests {
         let begun = Instant::now();
         let mut pace = Pace::new(Duration::from_millis(10));
         assert_eq!((pace.room(begun), pace.turn()), (usize::MAX, MOST_IN_TURN));
-        pace.measure(10, 1_000 * MICROSECOND);
+        pace.measure(10, 0, 1_000 * MICROSECOND);
         pace.begin_waiting(begun);
         assert_eq!((pace.room(begun), pace.turn()), (1_000, 10));
         assert_eq!(pace.room(begun + BURST), 100);
@@ -123,11 +128,11 @@ mod tests {
     #[test]
     fn a_pause_of_the_machine_counts_little_and_another_speed_soon() {
         let mut pace = Pace::new(Duration::from_millis(10));
-        pace.measure(64, 64 * 20 * MICROSECOND);
-        pace.measure(64, Duration::from_secs(1));
+        pace.measure(64, 0, 64 * 20 * MICROSECOND);
+        pace.measure(64, 0, Duration::from_secs(1));
         assert!(pace.a_call.unwrap() < 30_000.0, "{:?}", pace.a_call);
         for _ in 0..60 {
-            pace.measure(64, 64 * 200 * MICROSECOND);
+            pace.measure(64, 0, 64 * 200 * MICROSECOND);
         }
         assert!(
             (190_000.0..=200_000.0).contains(&pace.a_call.unwrap()),
@@ -138,9 +143,19 @@ mod tests {
     }
 
     #[test]
+    fn what_it_takes_to_refuse_is_not_what_a_call_takes() {
+        let mut pace = Pace::new(Duration::from_millis(10));
+        pace.measure(50, 0, 1_000 * MICROSECOND);
+        for _ in 0..100 {
+            pace.measure(50, 1_000, 11_000 * MICROSECOND);
+        }
+        assert_eq!((pace.a_call, pace.turn()), (Some(20_000.0), 50));
+    }
+
+    #[test]
     fn without_a_bound_nothing_is_too_much() {
         let mut pace = Pace::new(Duration::ZERO);
-        pace.measure(1, Duration::from_secs(1));
+        pace.measure(1, 0, Duration::from_secs(1));
         assert_eq!((pace.room(Instant::now()), pace.turn()), (usize::MAX, 1));
     }
 }

@@ -13,6 +13,7 @@ use super::{body::Body, route::Rpc};
 use crate::{
     access::Caller,
     service::{
+        admission::{Account, Charged},
         deadline::{Deadline, within},
         facilitation::FacilitationRpc,
         status::Refusal,
@@ -39,8 +40,10 @@ pub(super) struct Asked {
     pub(super) rpc: Rpc,
     pub(super) deadline: Option<Deadline>,
     pub(super) caller: Arc<Caller>,
-    /// Counts the call until it is answered, whether or not its client still waits.
-    pub(super) permit: OwnedSemaphorePermit,
+    /// Pays for the decisions of a batch.
+    pub(super) account: Arc<Account>,
+    /// Count the call until it is answered, whether or not its client still waits.
+    pub(super) held: (OwnedSemaphorePermit, Charged),
 }
 
 /// Answers the gateway's calls.
@@ -108,7 +111,8 @@ impl Call {
             rpc,
             deadline,
             caller,
-            permit,
+            account,
+            held,
         } = asked;
         let given = match rpc {
             Rpc::Decide => {
@@ -116,7 +120,11 @@ impl Call {
                 answered("DecideResponse", decision)
             }
             Rpc::BatchDecide => {
-                let results = within(deadline, batch_decide(&facilitation, &body, deadline, &caller)).await;
+                let results = within(
+                    deadline,
+                    batch_decide(&facilitation, &body, deadline, (&caller, &account)),
+                )
+                .await;
                 answered("BatchDecideResponse", results)
             }
             Rpc::Simulate => {
@@ -127,7 +135,7 @@ impl Call {
         };
         // Who is gone does not miss it.
         drop(answer.send(given));
-        drop((body, permit));
+        drop((body, held));
     }
 }
 
@@ -147,10 +155,12 @@ async fn batch_decide(
     facilitation: &FacilitationRpc,
     body: &Body,
     deadline: Option<Deadline>,
-    caller: &Caller,
+    (caller, account): (&Caller, &Account),
 ) -> Result<raw::BatchDecideResponse, Refusal> {
     facilitation.ready()?;
     let items = json::read_batch(&body.bytes).map_err(unread)?;
+    // The first is paid for by the call.
+    account.owe(items.len().saturating_sub(1));
     facilitation.answer_batch(items, deadline, caller).await
 }
 

@@ -77,6 +77,8 @@ impl Thread {
                 while caller.next <= self.now {
                     let came = caller.next;
                     caller.next += Duration::from_secs_f64(caller.together as f64 / caller.rate);
+                    // Whoever hammers asks again each time that it is read.
+                    let hammers = caller.rate.is_infinite();
                     for _ in 0..caller.together {
                         caller.asked += 1;
                         let admitted =
@@ -87,6 +89,9 @@ impl Thread {
                             Ok(Turn::Later(turn)) => self.waiting.push((index, came, turn)),
                             Err(_) => self.now += REFUSAL,
                         }
+                    }
+                    if hammers {
+                        break;
                     }
                 }
             }
@@ -208,6 +213,29 @@ fn whoever_floods_costs_another_nothing_but_a_moment() {
     assert!(modest.longest < MAX_DELAY, "{:?}", modest.longest);
     let rest = flooder.answered as f64 / (2.0 * peak());
     assert!(rest > 0.98 * possible(0.7, 3.0), "{rest}");
+}
+
+#[test]
+fn whoever_hammers_without_a_pause_takes_time_and_no_turns() {
+    let mut thread = Thread::new(MAX_DELAY);
+    // More refusals each time than calls may wait.
+    let hammering = Caller::new(f64::INFINITY, 4_000, Class::Decision, thread.now);
+    let mut callers = [one(0.025, thread.now), hammering];
+    thread.run(Duration::from_secs(2), &mut callers);
+    let [modest, hammering] = &callers;
+    assert!(
+        modest.asked - modest.answered < 200,
+        "{}",
+        modest.asked - modest.answered
+    );
+    assert!(modest.longest < 6 * MAX_DELAY, "{:?}", modest.longest);
+    // As many as there are turns.
+    let turns = 2.0 / (4_000.0 * REFUSAL.as_secs_f64() + 64.0 * DECISION.as_secs_f64());
+    assert!(
+        hammering.answered as f64 > 20.0 * turns,
+        "{} in {turns}",
+        hammering.answered
+    );
 }
 
 #[test]
