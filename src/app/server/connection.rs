@@ -62,6 +62,8 @@ struct Leaving {
     cut_at: Option<Instant>,
     /// When it is looked whether there are any.
     look_at: Option<Instant>,
+    /// There was none when that was looked at last: an answer that has just left is still to be heard.
+    is_quiet: bool,
 }
 
 impl<S: ConnectionService> Connection<S> {
@@ -130,7 +132,8 @@ impl<S: ConnectionService> Connection<S> {
                     }
                 },
                 () = at(leaving.look_at) => {
-                    if conduct.open_calls() == 0 {
+                    let was_quiet = std::mem::replace(&mut leaving.is_quiet, conduct.open_calls() == 0);
+                    if was_quiet && leaving.is_quiet {
                         return;
                     }
                     leaving.look_at = Some(Instant::now() + SILENCE);
@@ -152,7 +155,10 @@ impl<S: ConnectionService> Connection<S> {
             let now = Instant::now();
             let cut = now + time;
             leaving.cut_at = Some(leaving.cut_at.map_or(cut, |earlier| earlier.min(cut)));
-            leaving.look_at.get_or_insert(now + SILENCE);
+            if leaving.look_at.is_none() {
+                leaving.look_at = Some(now + SILENCE);
+                leaving.is_quiet = conduct.open_calls() == 0;
+            }
             // Calls that cross the GOAWAY on their way are served: it names no last one until the peer has seen it.
             connection.as_mut().graceful_shutdown();
             // Who has much to do leaves off before it is cut.

@@ -118,6 +118,8 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const PING: u8 = 6;
@@ -175,5 +177,30 @@ mod tests {
         assert!(!frames.allow(|| begun + Duration::from_secs(2)));
         let rested = begun + Duration::from_mins(1);
         assert_eq!((0..20).filter(|_| frames.allow(|| rested)).count(), 10);
+    }
+
+    proptest! {
+        /// Whatever comes, and it makes no sense.
+        #[test]
+        fn where_bytes_are_cut_changes_nothing(
+            mut bytes in prop::collection::vec(prop_oneof![4 => Just(0), 1 => any::<u8>()], 0..2_000),
+            cuts in prop::collection::vec(1_usize..40, 1..20),
+        ) {
+            let (mut whole, mut cut) = (greeted(10), greeted(10));
+            let passed = whole.read(&bytes);
+            let mut all_passed = true;
+            for cuts in cuts.iter().cycle() {
+                if bytes.is_empty() || !all_passed {
+                    break;
+                }
+                let rest = bytes.split_off((*cuts).min(bytes.len()));
+                all_passed = cut.read(&bytes);
+                bytes = rest;
+            }
+            prop_assert_eq!(passed, all_passed);
+            if passed {
+                prop_assert_eq!((whole.rest, whole.of_head, whole.left), (cut.rest, cut.of_head, cut.left));
+            }
+        }
     }
 }
