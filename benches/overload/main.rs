@@ -38,8 +38,8 @@ use support::server::{Server, enterprises, median, pin_to_the_second_core};
 /// Registered enterprises.
 const ENTERPRISES: usize = 100_000;
 const CONNECTIONS: usize = 8;
-/// Seconds after which as many idle connections as there may be have come: `limits.max_new_connections` lets 2,000 a second in.
-const SETTLED: f64 = 8.0;
+/// Seconds within which as many idle connections as there may be have come, and seconds after which they are no news.
+const SETTLED: (u64, f64) = (60, 2.0);
 
 #[derive(Debug, Parser)]
 struct Options {
@@ -250,6 +250,20 @@ async fn flood(options: &Options, csv: &Path) {
     }
 }
 
+/// Until so many connections are open.
+async fn settle(server: &Server, own: &mut [Client], connections: usize) {
+    let begun = Instant::now();
+    while server.open_files() < connections {
+        let coming = open(own, 2_000.0, 1.0).await;
+        println!("  {} open: {}", server.open_files(), coming.line());
+        assert!(
+            begun.elapsed() < Duration::from_secs(SETTLED.0),
+            "they do not come"
+        );
+    }
+    open(own, 2_000.0, SETTLED.1).await;
+}
+
 /// Modest callers during each abuse, and without.
 async fn abuses(options: &Options, csv: &Path, kinds: &[&str]) {
     println!("\n== abuses of HTTP/2");
@@ -262,7 +276,10 @@ async fn abuses(options: &Options, csv: &Path, kinds: &[&str]) {
         for _ in 0..options.rounds {
             let quiet = open(&mut own, 2_000.0, options.seconds).await;
             let abuser = Abuser::start(kind, server.address, options.idle);
-            open(&mut own, 2_000.0, if kind == "idle" { SETTLED } else { 0.5 }).await;
+            open(&mut own, 2_000.0, 0.5).await;
+            if kind == "idle" {
+                settle(&server, &mut own, options.idle).await;
+            }
             let beside = open(&mut own, 2_000.0, options.seconds).await;
             memory = memory.max(server.resident());
             drop(abuser);

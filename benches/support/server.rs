@@ -142,6 +142,12 @@ impl Server {
         pages.expect("the resident pages") * 4096
     }
 
+    /// Files and sockets that it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("it runs");
+        files.count()
+    }
+
     /// A metric without labels.
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let mut stream = TcpStream::connect(self.http).expect("it serves HTTP");
