@@ -27,6 +27,9 @@ use super::{
 
 /// Segments that may wait with their leaves; those of others are read again.
 const WAITING: usize = 4;
+/// How far behind the serving threads it comes where they share a processor: a second's work of its own, in pieces of
+/// milliseconds, is what their callers would wait for.
+const BEHIND: i32 = 10;
 /// Time after which a seal that could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -66,7 +69,11 @@ impl Sealer {
         };
         let thread = thread::Builder::new()
             .name("sealer".to_owned())
-            .spawn(move || sealing.run(&receiver))?;
+            .spawn(move || {
+                // Of this thread alone. Where it is not allowed, it seals as fast as the others decide.
+                let _niceness = rustix::process::nice(BEHIND);
+                sealing.run(&receiver);
+            })?;
         Ok(Self {
             orders,
             full_below,
