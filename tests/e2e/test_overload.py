@@ -171,6 +171,7 @@ def test_under_overload_the_modest_are_answered_and_the_rest_is_refused_at_once(
                         if found[0] == raw.HEADERS:
                             codes.add(b"grpc-retry-pushback-ms" in found[3] or bool(found[1] & raw.END_STREAM))
                 assert server._is_serving(), "health is answered"
+        assert shed(server, "overload") >= 100 and codes == {True, False}
     assert "panicked" not in server.log.read_text()
 
 
