@@ -67,13 +67,11 @@ impl Sealer {
             leaves: HashMap::new(),
             passed: HashSet::new(),
         };
-        let thread = thread::Builder::new()
-            .name("sealer".to_owned())
-            .spawn(move || {
-                // Of this thread alone. Where it is not allowed, it seals as fast as the others decide.
-                let _niceness = rustix::process::nice(BEHIND);
-                sealing.run(&receiver);
-            })?;
+        let thread = thread::Builder::new().name("sealer".to_owned()).spawn(move || {
+            // Of this thread alone. Where it is not allowed, it seals as fast as the others decide.
+            let _niceness = rustix::process::nice(BEHIND);
+            sealing.run(&receiver);
+        })?;
         Ok(Self {
             orders,
             full_below,

@@ -148,8 +148,9 @@ impl Gateway {
         let charged = match account.begin(Instant::now().into_std()) {
             Ok(charged) => charged,
             Err(refusal) => {
-                self.metrics
-                    .shed(over_quota(&refusal).unwrap_or(Shed::HttpCalls), 1);
+                if let Some(cause) = over_quota(&refusal) {
+                    self.metrics.shed(cause, 1);
+                }
                 return refused(&refusal);
             }
         };

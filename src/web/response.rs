@@ -10,7 +10,7 @@ use tonic::Code;
 use crate::{
     access::Cause,
     service::status::{ERROR_DOMAIN, Info, Refusal},
-    wire::json as wire_json,
+    wire::{convert, json as wire_json},
 };
 
 /// What is answered to a request.
@@ -72,16 +72,9 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
     }
     let wait = refusal.retry_after();
     if let Some(wait) = wait {
-        // Who comes a little later than that is not refused again.
-        let (seconds, millis) = (wait.as_secs(), wait.subsec_nanos().div_ceil(1_000_000));
-        let delay = match millis {
-            0 => format!("{seconds}s"),
-            1000 => format!("{}s", seconds + 1),
-            _ => format!("{seconds}.{millis:03}s"),
-        };
         details.push(json!({
             "@type": "type.googleapis.com/google.rpc.RetryInfo",
-            "retryDelay": delay,
+            "retryDelay": convert::duration(wait).to_string(),
         }));
     }
     if let Some(Info { reason, metadata }) = refusal.info() {

@@ -22,7 +22,7 @@ struct Set {
     numbers: [u64; WAYS],
     /// What is remembered of each.
     firsts: [Option<First>; WAYS],
-    /// The place of the eldest, once all are taken.
+    /// The place that makes room next: of the eldest, but for what was forgotten and put in its place since.
     eldest: usize,
 }
 

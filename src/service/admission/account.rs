@@ -18,8 +18,7 @@ use crate::{
     service::status::Refusal,
 };
 
-/// Refusals for overload a second that a caller is given at once; of more, each has its connection read later. They take a tenth of
-/// a thread.
+/// Refusals for overload a second that a caller is given at once; of more, each has its connection read later.
 const REFUSALS: u32 = 10_000;
 /// As many as come within this time are given before that begins.
 const REFUSALS_AT_ONCE: Duration = Duration::from_millis(100);
