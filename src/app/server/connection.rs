@@ -1,7 +1,7 @@
 //! One connection: HTTP/2 on a socket, until its peer, its age or the drain ends it.
 //!
 //! ```text
-//! age, drain, certificate that is trusted no longer --> GOAWAY, streams told --> calls finish --> closed
+//! age, drain, certificate that is trusted no longer --> GOAWAY, streams told --> calls finish --> closed once the peer has
 //! idle ------------------------------------------------> GOAWAY  |                   |-- none open, and the peer does not close: cut
 //!                                                                |                   `-- grace or deadline passed: cut
 //! silent, stuck, condemned ----------------------------------------------------------> cut
@@ -140,7 +140,9 @@ impl<S: ConnectionService> Connection<S> {
                     continue;
                 }
                 () = at(leaving.cut_at) => {
-                    if leaving.draining {
+                    if conduct.open_calls() == 0 {
+                        debug!("a connection whose calls had ended was not closed by its peer");
+                    } else if leaving.draining {
                         cut.fetch_add(1, Ordering::Relaxed);
                     } else {
                         debug!("calls were still in flight at limits.max_connection_age_grace: connection closed");

@@ -4,8 +4,8 @@ use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
-    time::Instant,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -18,6 +18,10 @@ use crate::service::admission::{Condemned, Conduct};
 
 /// Bytes that one connection is read of before the others have their turn: some hundred calls.
 const TURN: usize = 64 * 1024;
+/// What still comes when all is said is read for so long, and so much of it: twice what a peer may send that hears nothing. A
+/// socket that is closed on what it did not read takes back what it has written (RFC 9112, 9.6).
+const PARTING: Duration = Duration::from_secs(1);
+const MOST_AT_PARTING: usize = 2 << 20;
 /// GOAWAY with `ENHANCE_YOUR_CALM`, which takes no call back (RFC 9113, 6.8 and 7).
 const FAREWELL: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0x0b];
 
@@ -33,6 +37,35 @@ pub(super) struct Guarded<T> {
     pause: Option<Pin<Box<Sleep>>>,
     /// What was written last was written whole, so that a frame may follow.
     whole: bool,
+    /// All is said.
+    parting: Option<Parting>,
+}
+
+/// What is left of a socket's end.
+#[derive(Debug)]
+struct Parting {
+    until: Pin<Box<Sleep>>,
+    /// Bytes that are still read.
+    left: usize,
+}
+
+impl Parting {
+    /// Reads what comes and forgets it, until the peer has closed too or has had its time.
+    fn poll(&mut self, inner: &mut (impl AsyncRead + Unpin), context: &mut Context<'_>) -> Poll<()> {
+        if self.until.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut space = [0; 8192];
+        while self.left > 0 {
+            let mut buffer = ReadBuf::new(&mut space);
+            let read = ready!(Pin::new(&mut *inner).poll_read(context, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+            self.left = self.left.saturating_sub(buffer.filled().len());
+        }
+        Poll::Ready(())
+    }
 }
 
 impl<T> Guarded<T> {
@@ -45,6 +78,7 @@ impl<T> Guarded<T> {
             in_turn: 0,
             pause: None,
             whole: true,
+            parting: None,
         }
     }
 
@@ -133,7 +167,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -154,8 +188,17 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
         Pin::new(&mut self.inner).poll_flush(context)
     }
 
+    /// Ends when the peer has heard the end, or had time to.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
+        let guarded = &mut *self;
+        if guarded.parting.is_none() {
+            ready!(Pin::new(&mut guarded.inner).poll_shutdown(context))?;
+        }
+        let parting = guarded.parting.get_or_insert_with(|| Parting {
+            until: Box::pin(sleep(PARTING)),
+            left: MOST_AT_PARTING,
+        });
+        parting.poll(&mut guarded.inner, context).map(Ok)
     }
 }
 
@@ -212,6 +255,41 @@ mod tests {
             read += buffer.filled().len();
         }
         assert_eq!(turns, 2);
+    }
+
+    #[tokio::test]
+    async fn what_still_comes_is_read_until_the_peer_has_closed_too() {
+        let (ours, mut theirs) = duplex(8);
+        let mut guarded = Guarded::new(ours, conduct(), 1);
+        guarded.write_all(b"all").await.unwrap();
+        let (parted, ()) = tokio::join!(guarded.shutdown(), async {
+            theirs.write_all(&[0; 100]).await.unwrap();
+            let mut heard = Vec::new();
+            theirs.read_to_end(&mut heard).await.unwrap();
+            assert_eq!(heard, b"all");
+            drop(theirs);
+        });
+        parted.unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_part_is_left_after_a_second_or_two_mebibytes() {
+        let (ours, _theirs) = duplex(8);
+        let begun = Instant::now();
+        Guarded::new(ours, conduct(), 1).shutdown().await.unwrap();
+        assert!(begun.elapsed() >= PARTING);
+        let (ours, mut theirs) = duplex(1 << 16);
+        let mut guarded = Guarded::new(ours, conduct(), 1);
+        let (parted, refused) = tokio::join!(
+            async {
+                let parted = guarded.shutdown().await;
+                drop(guarded);
+                parted
+            },
+            async { theirs.write_all(&vec![0; 2 * MOST_AT_PARTING]).await },
+        );
+        parted.unwrap();
+        refused.unwrap_err();
     }
 
     #[tokio::test]
