@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Counts the instructions of each part of a decision under callgrind and holds them against instructions.baseline:
+# Counts the instructions of each part of a decision under callgrind and holds them against a baseline:
 # unlike times, they are the same on a busy machine. Fails when one is more than 5 % over its baseline.
-# `--update` writes the baseline anew. Needs valgrind. It knows no SHA extensions, so the draw is left out.
+# `--update` writes the baseline anew; `--profile dev` counts the tests' build, which is less optimised and has a baseline of
+# its own: tests/run.sh does. Needs valgrind. It knows no SHA extensions, so the draw and a record's hash are left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-baseline=benches/instructions.baseline
 tolerance=5
 count=10000
 # What the caches hold makes no difference here, so a small register will do.
@@ -18,23 +18,34 @@ measured=(
   decide-undrawn-missing lookup+core+orders declare
   decode decode -
   validate validate -
+  usual read+validate -
   convert convert clone-request
   encode encode -
+  answered answer -
+  appended append -
 )
 
-update=false
-case ${1-} in
-  --update) update=true ;;
-  "") ;;
-  *)
-    echo "usage: benches/instructions.sh [--update]" >&2
-    exit 2
-    ;;
-esac
+update=false profile=bench
+while (($# > 0)); do
+  case $1 in
+    --update) update=true ;;
+    --profile)
+      profile=${2-}
+      shift
+      ;;
+    *) profile= ;;
+  esac
+  shift || break
+done
+if [[ $profile != bench && $profile != dev ]]; then
+  echo "usage: benches/instructions.sh [--update] [--profile dev]" >&2
+  exit 2
+fi
+baseline=benches/instructions.$profile.baseline
 
 export CARGO_TERM_COLOR=never
 # `tee /dev/stderr` would cut off a log file that standard error goes to.
-program=$(cargo bench --no-run --bench decision 2>&1 | tee >(cat >&2) | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
+program=$(cargo bench --locked --no-run --profile "$profile" --bench decision 2>&1 | tee >(cat >&2) | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -60,7 +71,7 @@ figures=$(
 
 if $update; then
   {
-    echo "# Instructions a decision, by benches/instructions.sh --update."
+    echo "# Instructions a decision, by benches/instructions.sh --profile $profile --update."
     echo "$figures"
   } >"$baseline"
 fi

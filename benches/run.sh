@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the benchmarks and prints all figures: time, memory, allocations, instructions.
-# Fails when a part takes more instructions than benches/instructions.baseline allows.
+# Fails when a part takes more instructions than benches/instructions.bench.baseline allows.
 # GREENLANE_BENCH_ENTERPRISES sets the size of the register.
 set -euo pipefail
 cd "$(dirname "$0")/.."

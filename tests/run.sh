@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs them all: cargo tests, doctests, end-to-end tests in Python, the fuzzers for a while.
+# Installs what the tests need and runs them all: cargo tests, doctests, end-to-end tests in Python, the fuzzers for a while, and
+# what the parts of a decision take in instructions.
 # Needs Rust, a C and a C++ compiler, Python 3 with pip and venv, and apt for whatever else is missing.
 # Closes with one line, "N passed, N failed", and fails if any failed. The whole logs are in target/logs.
 # Sourced, it only defines its functions: .ci/run uses them too.
@@ -119,7 +120,7 @@ python_tools() {
 
 # Builds the binary too: the integration tests ask for it.
 build() {
-  cargo test --locked --no-run --lib --bins --tests
+  cargo test --locked --no-run --lib --bins --tests --bench decision
   test -x "$target/debug/greenlane"
 }
 
@@ -152,6 +153,21 @@ fuzzers() {
   CARGO_PROFILE_DEV_OPT_LEVEL=0 FUZZ_FOLDER=$target/fuzz-short timeout -k 30 "${GREENLANE_FUZZ_TIMEOUT:-600}" fuzz/run.sh "${GREENLANE_FUZZ_SECONDS:-3}"
 }
 
+# Instructions are as many on a busy machine: they are counted beside the suites, most of which wait, and give way to them.
+begin_instructions() {
+  rm -f "$logs/instructions.status"
+  {
+    set +e
+    nice -n 19 timeout -k 30 1200 benches/instructions.sh --profile dev >"$logs/instructions.counted.log" 2>&1
+    echo "$?" >"$logs/instructions.status"
+  } &
+}
+
+instructions() {
+  cat "$logs/instructions.counted.log"
+  exit "$(<"$logs/instructions.status")"
+}
+
 # count WORD LOG: the sum of the numbers before WORD in the summary lines of nextest, cargo test or pytest.
 count() {
   { grep -E '^ *Summary \[|^test result:|^[0-9]+ [a-z]+.* in [0-9.]+s' "$2" || true; } |
@@ -165,6 +181,7 @@ main() {
   step 'node tools' node_tools
   step 'python tools' python_tools
   step 'build' build
+  begin_instructions
   for suite in cargo_tests doctests end_to_end; do
     log=$logs/$suite.log
     try "$suite" "$suite"
@@ -176,12 +193,15 @@ main() {
     fi
     failed=$((failed + failures))
   done
-  try 'fuzzers' fuzzers
-  if ((status == 0)); then
-    passed=$((passed + 1))
-  else
-    failed=$((failed + 1))
-  fi
+  wait
+  for suite in instructions fuzzers; do
+    try "$suite" "$suite"
+    if ((status == 0)); then
+      passed=$((passed + 1))
+    else
+      failed=$((failed + 1))
+    fi
+  done
   echo "took $((SECONDS)) s"
   echo "$passed passed, $failed failed"
   ((failed == 0))

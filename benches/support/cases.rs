@@ -12,7 +12,11 @@ use greenlane::{
         draw::{Draw, Drawn, Epoch, Subject},
     },
     registry::{Age, FreshnessLimits},
-    wire::{convert, pb, validate},
+    wire::{
+        convert, encode, pb,
+        record::{self, DecisionRecord},
+        usual, validate,
+    },
 };
 use prost::Message as _;
 
@@ -94,6 +98,9 @@ pub(crate) const CASES: &[Case] = &[
 
     case("decode", "decode a DecideRequest", None, NoOrders, decode),
     case("validate", "every rule of the contract", None, NoOrders, validate),
+    case("usual", "read a usual request from its bytes and hold it against every rule", None, NoOrders, usual),
+    case("answered", "outcome to the answer's bytes", None, NoOrders, answered),
+    case("appended", "outcome and both messages' bytes to a record in the log's group, without its hash", None, NoOrders, appended),
     case("convert", "outcome to message, and drop it", CLONE, NoOrders, convert),
     case("encode", "encode a DecideResponse", None, NoOrders, encode),
     case("count", "count a logged decision: realized rates and metrics", None, NoOrders, |world| count(world, false)),
@@ -246,6 +253,57 @@ fn validate(_: &mut World) -> Loop {
         for at in 0..count {
             let request = black_box(&world.requests[at % SHAPES]);
             black_box(validate::request(request, &world.window)).expect("valid");
+        }
+    })
+}
+
+fn usual(_: &mut World) -> Loop {
+    Box::new(|world, count| {
+        for at in 0..count {
+            let bytes = black_box(&world.bytes[at % SHAPES]);
+            black_box(usual::request(bytes, &world.window)).expect("a usual one");
+        }
+    })
+}
+
+fn answered(world: &mut World) -> Loop {
+    let outcomes = outcomes(world);
+    let mut buffer = Vec::with_capacity(4096);
+    Box::new(move |world, count| {
+        for at in 0..count {
+            buffer.clear();
+            let (request, outcome) = (&world.requests[at % SHAPES], &outcomes[at % SHAPES]);
+            encode::decision(&mut buffer, DECISION_ID, black_box(request), black_box(outcome));
+            black_box(&buffer);
+        }
+    })
+}
+
+fn appended(world: &mut World) -> Loop {
+    /// Records of a group under load.
+    const GROUP: usize = 32;
+    let outcomes = outcomes(world);
+    let answers = outcomes.iter().zip(&world.requests).map(|(outcome, request)| {
+        let mut answer = Vec::new();
+        encode::decision(&mut answer, DECISION_ID, request, outcome);
+        answer
+    });
+    let answers: Vec<_> = answers.collect();
+    let mut group = Vec::new();
+    Box::new(move |world, count| {
+        for at in 0..count {
+            if at % GROUP == 0 {
+                group.clear();
+            }
+            let record = DecisionRecord {
+                recorded_at: world.moment.timestamp,
+                request: black_box(&world.bytes[at % SHAPES]),
+                decision: &answers[at % SHAPES],
+                outcome: &outcomes[at % SHAPES],
+                caller: "anonymous",
+            };
+            record::decision(&mut group, &record);
+            black_box(&group);
         }
     })
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! plan (rate, shape, connections) -> load: calls at their instants, on threads of their own -> sample: latencies, codes
-//!                                                                      -> report: table, JSON; plot: SVG
+//!                                     |                                                         `-> report: table, JSON; plot: SVG
+//!                                     `-> line: a call and its answer -> transport: HTTP/2
 //! ```
 //!
 //! Calls leave when the plan says so, whether or not earlier ones were answered, and each is timed from the instant at which it
@@ -15,6 +16,7 @@ mod load;
 mod plot;
 mod report;
 mod sample;
+mod transport;
 
 use std::{
     net::IpAddr,

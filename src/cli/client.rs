@@ -3,6 +3,7 @@
 use std::{error::Error as _, fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, anyhow, ensure};
+use http::HeaderValue;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -17,7 +18,7 @@ use crate::app::{
     tls,
 };
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Batches of full requests are larger than the library's 4 MiB.
 pub(super) const MAX_MESSAGE: usize = 64 << 20;
 
@@ -38,7 +39,7 @@ pub(super) struct Bearer(Option<MetadataValue<Ascii>>);
 
 impl Bearer {
     /// The token of a file, which may end with a line's end; none where the path is empty.
-    fn read(file: &Path) -> anyhow::Result<Self> {
+    pub(super) fn read(file: &Path) -> anyhow::Result<Self> {
         if file.as_os_str().is_empty() {
             return Ok(Self(None));
         }
@@ -50,6 +51,13 @@ impl Bearer {
             .with_context(named)?;
         value.set_sensitive(true);
         Ok(Self(Some(value)))
+    }
+
+    /// It as a header of HTTP, for who calls without the library's client.
+    pub(super) fn header(&self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::from_bytes(self.0.as_ref()?.as_bytes()).ok()?;
+        value.set_sensitive(true);
+        Some(value)
     }
 }
 

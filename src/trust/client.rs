@@ -77,6 +77,23 @@ impl ClientFiles {
         Ok(Some(pair))
     }
 
+    /// A configuration for HTTP/2 that verifies the server, and shows the client's own certificate where there is one.
+    pub fn http2(&self) -> Result<ClientConfig, TrustError> {
+        let builder = builder().map_err(|error| self.ca.problem(error))?;
+        let builder = builder.with_root_certificates(self.roots()?);
+        let mut config = match self.pair()? {
+            None => builder.with_no_client_auth(),
+            Some(pair) => builder
+                .with_client_auth_cert(
+                    self.certificate.certificates(&pair.certificate)?,
+                    self.certificate.private_key(&pair.key)?,
+                )
+                .map_err(|error| self.certificate.problem(error))?,
+        };
+        config.alpn_protocols.push(b"h2".to_vec());
+        Ok(config)
+    }
+
     /// A configuration for HTTP/1.1 that verifies the server. Shows no certificate.
     pub fn http(&self) -> Result<ClientConfig, TrustError> {
         let builder = builder().map_err(|error| self.ca.problem(error))?;

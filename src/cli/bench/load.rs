@@ -4,7 +4,7 @@
 //! exact it sleeps; else it turns, so that calls leave when they should: a thread keeps a core busy.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     rc::Rc,
     sync::{
         Arc,
@@ -23,8 +23,9 @@ use tokio::{
 
 use super::{
     declarations::Declarations,
-    line::{Connection, Due, Line},
+    line::{Calls, Due, Line},
     sample::Sample,
+    transport::Endpoint,
 };
 use crate::cli::{Context, client};
 
@@ -65,6 +66,8 @@ pub(super) struct Plan {
 
 /// What a timer is exact to.
 const TIMER: Duration = Duration::from_micros(1500);
+/// Calls that leave together where they are late, before answers are taken.
+const MOST_IN_TURN: u64 = 64;
 /// Looks at the progress of the load.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -91,6 +94,7 @@ pub(super) fn run(
     bar: &ProgressBar,
 ) -> anyhow::Result<Sample> {
     let threads = plan.threads.min(plan.connections);
+    let to = Arc::new(Endpoint::new(context, plan)?);
     thread::scope(|scope| {
         let started = Instant::now();
         // Disconnected when the last of them has ended.
@@ -105,10 +109,11 @@ pub(super) fn run(
                     threads,
                     connections: of(plan.connections),
                     declarations,
+                    to: &to,
                 };
                 scope.spawn(move || {
                     let _running = running;
-                    client::block_on(LocalSet::new().run_until(thread.run(context)))
+                    client::block_on(LocalSet::new().run_until(thread.run()))
                 })
             })
             .collect();
@@ -135,37 +140,33 @@ struct Thread<'a> {
     threads: usize,
     connections: usize,
     declarations: &'a Arc<Declarations>,
+    to: &'a Arc<Endpoint>,
 }
 
 impl Thread<'_> {
-    async fn run(self, context: &Context) -> anyhow::Result<Sample> {
-        let Self { plan, .. } = self;
-        let sample = Rc::new(RefCell::new(Sample::new()?));
-        let mut connections = Vec::with_capacity(self.connections);
+    async fn run(self) -> anyhow::Result<Sample> {
+        let Self { plan, to, .. } = self;
+        let calls = Rc::new(Calls::new(plan, self.declarations)?);
+        let mut lines = Vec::with_capacity(self.connections);
         for _ in 0..self.connections {
-            let channel = client::connect(context).await?;
-            let connection = Connection::new(channel, plan, self.declarations, &sample);
-            connections.push(Line::open(connection).await?);
+            lines.push(Line::open(to, &calls).await?);
         }
         let begin = Instant::now();
         match plan.arrivals {
-            Arrivals::Rate(rate) => self.at_rate(rate, &connections, begin).await,
-            Arrivals::OnAnswer { each } => self.on_answer(each, &connections, begin).await,
+            Arrivals::Rate(rate) => self.at_rate(rate, &lines, &calls, begin).await,
+            Arrivals::OnAnswer { each } => self.on_answer(each, &lines, begin).await,
         }
-        drop(connections);
-        let mut sample = sample.borrow().clone();
+        let mut sample = calls.sample();
         sample.took = plan.duration;
         Ok(sample)
     }
 
     /// Lets calls leave at a constant rate, then waits for the answers.
-    async fn at_rate(self, rate: f64, lines: &[Line], begin: Instant) {
+    async fn at_rate(self, rate: f64, lines: &[Line], calls: &Calls, begin: Instant) {
         let Self {
             plan, index, threads, ..
         } = self;
-        let calls = rate / count(plan.each_call());
-        let (between, end) = (1.0 / calls, begin + plan.whole());
-        let mut under_way = JoinSet::new();
+        let (between, end) = (count(plan.each_call()) / rate, begin + plan.whole());
         // Threads take turns, so that together they are one even stream.
         for turn in 0_u64.. {
             let number = turn * threads as u64 + index as u64;
@@ -174,22 +175,23 @@ impl Thread<'_> {
             if at >= end {
                 break;
             }
-            wait_until(at, &mut under_way).await;
+            if turn % MOST_IN_TURN == 0 {
+                yield_now().await;
+            }
+            wait_until(at).await;
             let due = Due {
                 at,
                 first: number * plan.each_call() as u64,
                 counts: at >= begin + plan.warm_up,
             };
-            let line = &lines[usize::try_from(turn).unwrap_or_default() % lines.len()];
-            line.send(due, &mut under_way);
+            lines[usize::try_from(turn).unwrap_or_default() % lines.len()].send(due);
         }
+        // Every call has a bound of its own; streams have not.
         let answered = async {
-            while under_way.join_next().await.is_some() {}
-            for line in lines {
-                line.is_empty().await;
+            while calls.under_way() > 0 {
+                sleep(Duration::from_millis(1)).await;
             }
         };
-        // Every call has a bound of its own; streams have not.
         let _late = timeout(plan.timeout + Duration::from_secs(1), answered).await;
         for line in lines {
             line.give_up();
@@ -234,10 +236,9 @@ fn count(decisions: usize) -> f64 {
     decisions as f64
 }
 
-/// Waits for an instant, exactly; takes the ends of calls meanwhile.
-async fn wait_until(at: Instant, under_way: &mut JoinSet<()>) {
+/// Waits for an instant, exactly.
+async fn wait_until(at: Instant) {
     loop {
-        while under_way.try_join_next().is_some() {}
         let now = Instant::now();
         if now >= at {
             return;
