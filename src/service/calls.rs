@@ -24,7 +24,7 @@ use tonic::{Code, Status, body::Body};
 use super::{
     admission::{Charged, Class, Conduct},
     body::AnswerBody,
-    given::{self, Given},
+    given::{self, Given, Progress},
     intake::Kind,
     spans::{CallSpan, Spans},
 };
@@ -247,7 +247,7 @@ impl Call {
     pub(super) fn decided(mut self, given: &Given) {
         self.answered = true;
         self.end(Code::Ok, Some(given));
-        given::answer();
+        given::tell(Progress::HandedOut);
     }
 
     /// Counts the call when it ends: now, unless the answer is a stream.
@@ -257,11 +257,11 @@ impl Call {
         let status = status(response.headers());
         // Without a status in the headers the answer of a unary method is whole, and OK stands behind it.
         if self.method.streams && status.is_none() {
-            return response.map(|body| AnswerBody::Tonic(Body::new(Counted { body, call: self })));
+            return response.map(|body| Body::new(Counted { body, call: self }).into());
         }
         self.end(status.unwrap_or(Code::Ok), given.as_ref());
-        given::answer();
-        response.map(AnswerBody::Tonic)
+        given::tell(Progress::HandedOut);
+        response.map(AnswerBody::from)
     }
 
     fn end(&mut self, code: Code, given: Option<&Given>) {
@@ -342,6 +342,13 @@ impl http_body::Body for Counted {
             && !self.call.ended
         {
             self.call.end(code, None);
+        }
+        // A watch has a bound of its own.
+        if self.call.method.kind == Kind::Stream {
+            given::tell(match &polled {
+                Poll::Ready(Some(_)) => Progress::HandedOut,
+                Poll::Ready(None) | Poll::Pending => Progress::Taken,
+            });
         }
         polled
     }

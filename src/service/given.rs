@@ -18,9 +18,20 @@ pub(super) struct Given {
     pub(super) lane: Lane,
 }
 
+/// What became of the answer of the call that was polled last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing that is known.
+    None,
+    /// All that there was has been handed out, and it is for the caller to take it.
+    HandedOut,
+    /// That was taken too: more is asked for, and there is none.
+    Taken,
+}
+
 thread_local! {
     static GIVEN: Cell<Option<Given>> = const { Cell::new(None) };
-    static ANSWERED: Cell<bool> = const { Cell::new(false) };
+    static PROGRESS: Cell<Progress> = const { Cell::new(Progress::None) };
 }
 
 /// Leaves a decision for the call that is about to end on this thread.
@@ -33,12 +44,12 @@ pub(super) fn take() -> Option<Given> {
     GIVEN.take()
 }
 
-/// A call that is polled now has its whole answer: what is still to be done is for its caller to take it.
-pub(super) fn answer() {
-    ANSWERED.set(true);
+/// Tells how far the answer of the call that is polled now has come.
+pub(super) fn tell(progress: Progress) {
+    PROGRESS.set(progress);
 }
 
-/// Whether the call that was polled last got its whole answer then.
-pub fn take_answered() -> bool {
-    ANSWERED.replace(false)
+/// Takes what was told.
+pub fn take_progress() -> Progress {
+    PROGRESS.replace(Progress::None)
 }

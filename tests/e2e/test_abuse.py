@@ -198,6 +198,49 @@ def test_answers_that_a_window_keeps_back_are_given_up(server):
         assert shed(server, "stalled") == before + len(streams)
 
 
+@pytest.mark.parametrize("window", [0, 1000], ids=["nothing", "something"])
+def test_a_stream_whose_answers_are_not_taken_is_given_up_and_one_that_says_nothing_is_not(server, window):
+    before = shed(server, "stalled")
+    path = "/greenlane.v1.FacilitationService/DecideStream"
+    asked = pb.DecideStreamRequest(request=REQUEST).SerializeToString()
+    with honest(server), Connection(server.grpc_addr) as idle, \
+            Connection(server.grpc_addr, first=settings(initial_window_size=window)) as abuser:
+        idle.send(frame(raw.HEADERS, raw.END_HEADERS, 1, request_headers(path)), frame(raw.DATA, 0, 1, message(asked)))
+        assert idle.until(lambda kind, *_: kind == raw.DATA)
+        abuser.send(frame(raw.HEADERS, raw.END_HEADERS, 1, request_headers(path)))
+        # HTTP/2 takes what is ready while there is a byte of window, and from then on nothing.
+        while shed(server, "stalled") == before:
+            assert not abuser.ended and abuser.send(frame(raw.DATA, 0, 1, message(asked)))
+        eventually(lambda: shed(server, "stalled") == before + 1, SOON, "it is given up")
+        if window == 0:
+            # Where answers are on their way already, it would be told behind them.
+            _, _, stream, payload = abuser.until(lambda kind, *_: kind == raw.RST_STREAM)
+            assert (stream, int.from_bytes(payload, "big")) == (1, raw.CANCEL)
+        # It has said nothing for as long.
+        idle.send(frame(raw.DATA, raw.END_STREAM, 1, message(asked)))
+        assert idle.until(lambda kind, *_: kind == raw.DATA)
+        assert idle.until(lambda kind, flags, *_: kind == raw.HEADERS and flags & raw.END_STREAM)
+
+
+def test_long_answers_that_are_hardly_taken_cost_little(server):
+    """Windows of a byte: whatever HTTP/2 was given for them it keeps."""
+    before, stalled = resident(server), shed(server, "stalled")
+    path = "/greenlane.v1.FacilitationService/BatchDecide"
+    batch = message(pb.BatchDecideRequest(requests=[REQUEST] * 900).SerializeToString())
+    parts = [batch[at:at + 16_000] for at in range(0, len(batch), 16_000)]
+    with honest(server), Connection(server.grpc_addr, first=settings(initial_window_size=1)) as abuser:
+        assert abuser.until(lambda kind, *_: kind == raw.WINDOW_UPDATE)
+        streams = range(1, 201, 2)
+        for stream in streams:
+            abuser.send(frame(raw.HEADERS, raw.END_HEADERS, stream, request_headers(path)),
+                        *(frame(raw.DATA, 0, stream, part) for part in parts), frame(raw.DATA, raw.END_STREAM, stream))
+            begun = abuser.until(lambda kind, *_: kind == raw.DATA)
+            assert begun is not None and begun[2:] == (stream, b"\0")
+        eventually(lambda: shed(server, "stalled") == stalled + len(streams), SOON, "they are given up")
+        # Each answer has half a mebibyte and more.
+        assert resident(server) < before + (len(streams) << 18), (before, resident(server))
+
+
 def test_a_peer_that_reads_nothing_is_cut(server):
     """As above, but with the socket's window instead of HTTP/2's."""
     before = shed(server, "stalled")

@@ -14,7 +14,10 @@ use tokio::time::sleep;
 
 use crate::{
     metrics::{Metrics, Shed},
-    service::{admission::Conduct, given},
+    service::{
+        admission::Conduct,
+        given::{self, Progress},
+    },
 };
 
 /// Runs the calls of one connection. A clone for each of them.
@@ -25,7 +28,7 @@ pub(super) struct Tasks(pub(super) Arc<Shared>);
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) conduct: Arc<Conduct>,
-    /// How long a whole answer may wait for its caller; zero: any time.
+    /// How long an answer, or the next part of one, may wait for its caller; zero: any time.
     pub(super) stall: Duration,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -42,12 +45,16 @@ where
             let mut untaken = None;
             let taken = poll_fn(|context| {
                 if call.as_mut().poll(context).is_ready() {
-                    given::take_answered();
+                    given::take_progress();
                     return Poll::Ready(true);
                 }
-                // It has all of its answer, and yet it is not at its end: the caller's window is full.
-                if given::take_answered() && !shared.stall.is_zero() {
-                    untaken = Some(Box::pin(sleep(shared.stall)));
+                // Something was handed out, and there was no look for more behind it: the caller's window is full.
+                match given::take_progress() {
+                    Progress::HandedOut if !shared.stall.is_zero() => {
+                        untaken = Some(Box::pin(sleep(shared.stall)));
+                    }
+                    Progress::Taken => untaken = None,
+                    Progress::HandedOut | Progress::None => {}
                 }
                 match &mut untaken {
                     Some(untaken) => untaken.as_mut().poll(context).map(|()| false),
