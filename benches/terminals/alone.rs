@@ -33,6 +33,7 @@ fn shipments(facilitation: &Arc<Facilitation>, max_bytes: u64) -> Arc<Shipments>
         max_containers: 1_000,
         // Nothing saves here.
         max_unsaved: 0,
+        served: true,
         from_log: false,
         watches: WatchLimits {
             watches: 1,

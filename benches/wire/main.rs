@@ -86,10 +86,11 @@ struct Case {
 
 const UNARY: Shape = Shape::Unary(OUTSTANDING);
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     case("bare", "bare", UNARY, &[]),
     case("stock", "stock", UNARY, &["bare"]),
     case("audit off", "off", UNARY, &["bare"]),
+    case("audit off, no terminals", "alone", UNARY, &["bare"]),
     case("all on", "on", UNARY, &["bare", "stock"]),
     case("all on, streams", "on", Shape::Stream(OUTSTANDING), &["all on"]),
     case("all on, batches", "on", Shape::Batch(2), &["all on"]),
@@ -195,6 +196,7 @@ async fn measure(options: &Options) {
     let tls: Vec<&str> = tls.iter().map(String::as_str).collect();
     for (name, settings, cores) in [
         ("off", &["audit.durability=off"][..], "0"),
+        ("alone", &["audit.durability=off", "shipments.serve=false"], "0"),
         ("power", &["audit.durability=power"], "0"),
         ("both", &["server.workers=2"], "0,1"),
         ("mtls", &tls, "0"),

@@ -69,7 +69,7 @@ use crate::{
         admission::{Accounts, Quota},
         audit::AuditRpc,
         facilitation::{AcceptanceWindow, FacilitationRpc},
-        health::{self, Health, HealthRpc},
+        health::{Health, HealthRpc},
         priority::PriorityRpc,
         registry::RegistryRpc,
     },
@@ -121,8 +121,6 @@ impl App {
         let draws = DrawKeys::from_hex(master_secret).context("draw.master_secret")?;
         let facilitation = Arc::new(Facilitation::new(Arc::clone(&registry), book, freshness, draws));
         let reporter = HealthReporter::new();
-        // The library starts with SERVING; we do not until there is data.
-        health::report(&reporter, false).await;
 
         let stops = Stops::default();
         let mut proof = Proof::open(settings, &facilitation.policies()).context("the audit log")?;
@@ -139,6 +137,8 @@ impl App {
         let shipments = Arc::clone(&terminals.shipments);
         let health = Health::new(Arc::clone(&facilitation), Arc::clone(&status), shipments);
         let health = Arc::new(health);
+        // The library starts with SERVING; we do not until there is data.
+        health.report(&reporter, false).await;
         let callers = KnownCallers::open(&settings.auth, &metrics)?;
         let services = Services {
             facilitation: FacilitationRpc {

@@ -48,6 +48,7 @@ impl Terminals {
         let own = &settings.shipments;
         let store = source_settings(settings);
         let limits = Limits {
+            served: own.serve,
             max_bytes: own.max_bytes,
             max_containers: own.max_containers,
             max_unsaved: own.max_unsaved,

@@ -20,6 +20,7 @@ use super::{
     ending::Ending,
     facilitation::FacilitationRpc,
     intake::{Intake, Intakes, Kind},
+    priority,
     served::{
         audit_service_server::AuditServiceServer, facilitation_service_server::FacilitationServiceServer,
         priority_service_server::PriorityServiceServer, registry_service_server::RegistryServiceServer,
@@ -233,8 +234,8 @@ where
             }
             call(self.facilitation.server(), request)
         } else if service == PriorityServiceServer::<P>::NAME {
-            if !self.shipments.is_ready() {
-                return refused(Refusal::NoShipments.into());
+            if let Err(refusal) = priority::served(&self.shipments) {
+                return refused(refusal.into());
             }
             call(&self.priority, request)
         } else if service == RegistryServiceServer::<R>::NAME {

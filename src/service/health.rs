@@ -112,7 +112,7 @@ impl Health {
         while !*stop.borrow() {
             let serving = self.is_serving();
             if serving != told {
-                report(&reporter, serving).await;
+                self.report(&reporter, serving).await;
                 if serving {
                     info!("serving");
                 } else {
@@ -125,7 +125,20 @@ impl Health {
                 _ = stop.changed() => {}
             }
         }
-        report(&reporter, false).await;
+        self.report(&reporter, false).await;
+    }
+
+    /// Tells the state of every service. Where terminals may not ask, that they are not served is all there is to tell them.
+    pub async fn report(&self, reporter: &HealthReporter, serving: bool) {
+        for service in SERVICES {
+            let is_served = service != TERMINALS || self.shipments.is_served();
+            let status = if serving && is_served {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            };
+            reporter.set_service_status(service, status).await;
+        }
     }
 }
 
@@ -150,26 +163,15 @@ pub fn reading(registry: &Registry, feed: &FeedStatus, limits: FreshnessLimits) 
     }
 }
 
+const TERMINALS: &str = "greenlane.v1.PriorityService";
 /// The services that health checks may ask about; the empty name is the whole process.
 const SERVICES: [&str; 5] = [
     "",
     "greenlane.v1.FacilitationService",
-    "greenlane.v1.PriorityService",
+    TERMINALS,
     "greenlane.v1.RegistryService",
     "greenlane.v1.AuditService",
 ];
-
-/// Tells the state of every service.
-pub async fn report(reporter: &HealthReporter, serving: bool) {
-    let status = if serving {
-        ServingStatus::Serving
-    } else {
-        ServingStatus::NotServing
-    };
-    for service in SERVICES {
-        reporter.set_service_status(service, status).await;
-    }
-}
 
 /// `grpc.health.v1.Health`: a watch of it ends with its connection.
 #[derive(Debug)]

@@ -27,12 +27,21 @@ pub struct PriorityRpc {
     pub shipments: Arc<Shipments>,
 }
 
+/// Whether shipments can be asked about.
+pub(super) fn served(shipments: &Shipments) -> Result<(), Refusal> {
+    if !shipments.is_served() {
+        Err(Refusal::NotServed)
+    } else if !shipments.is_ready() {
+        Err(Refusal::NoShipments)
+    } else {
+        Ok(())
+    }
+}
+
 impl PriorityRpc {
     /// The present state of one shipment.
     pub async fn get(&self, request: &pb::GetPriorityRequest) -> Result<pb::GetPriorityResponse, Refusal> {
-        if !self.shipments.is_ready() {
-            return Err(Refusal::NoShipments);
-        }
+        served(&self.shipments)?;
         let key = keys::parse(request.key.as_ref(), || "key".to_owned()).map_err(Refusal::Invalid)?;
         let found = self.shipments.get(&[key]).await.pop();
         let shipment = answer(found.unwrap_or(Err(Unreachable)))?;

@@ -34,7 +34,7 @@ pub enum HandedOver {
 }
 
 impl Shipments {
-    /// What is handed over once a decision is logged; see [`NewDecision::of`].
+    /// What is handed over once a decision is logged; see [`NewDecision::of`]. `None` too where nobody may ask.
     pub fn hand_over(
         &self,
         declaration: &Declaration,
@@ -42,6 +42,9 @@ impl Shipments {
         decision_id: Uuid,
         outcome: &Outcome<'_>,
     ) -> Option<HandedOver> {
+        if !self.served {
+            return None;
+        }
         if let Some(asked) = &self.asked {
             let keys = asked::keys(declaration);
             if !asked.has_any(&keys) {

@@ -35,6 +35,8 @@ const UNDECIDED_FOR: Duration = Duration::from_secs(2);
 /// How much is held, and for how long a watch may stall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// Whether anybody may ask at all; without, nothing is held.
+    pub served: bool,
     /// Bytes of shipments by declaration, about.
     pub max_bytes: u64,
     /// Containers of which every shipment is held.
@@ -76,6 +78,8 @@ pub struct Counts {
 /// The shipments of a replica.
 #[derive(Debug)]
 pub struct Shipments {
+    /// Whether anybody may ask.
+    pub(super) served: bool,
     pub(super) facilitation: Arc<Facilitation>,
     pub(super) feed: Arc<FeedStatus>,
     pub(super) metrics: Arc<Metrics>,
@@ -120,6 +124,7 @@ impl Shipments {
         let asked = || Asked::new(limits.max_bytes / 512 + limits.max_containers);
         let weight = |_: &DeclarationNumber, held: &Arc<Held>| held.weight();
         Arc::new(Self {
+            served: limits.served,
             facilitation,
             feed,
             metrics,
@@ -152,7 +157,8 @@ impl Shipments {
             to_keep: Notify::new(),
             told: AtomicU64::new(0),
             kept: AtomicU64::new(0),
-            ready: AtomicBool::new(false),
+            // Where nothing is held there is nothing to wait for.
+            ready: AtomicBool::new(!limits.served),
         })
     }
 
@@ -235,6 +241,11 @@ impl Shipments {
     /// Whether something was touched that was not looked after yet.
     pub(super) fn is_behind(&self) -> bool {
         self.told.load(Ordering::Acquire) != self.kept.load(Ordering::Acquire)
+    }
+
+    /// Whether anybody may ask.
+    pub const fn is_served(&self) -> bool {
+        self.served
     }
 
     /// Whether questions can be answered: there is registry data, and the store has told what it holds or could not.

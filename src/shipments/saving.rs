@@ -89,6 +89,12 @@ impl Saving {
             log,
             retention,
         } = self;
+        let mut stopping = stop.clone();
+        if !shipments.is_served() {
+            // A sender that is gone asks for the end too.
+            let _asked = stopping.wait_for(|stop| *stop).await;
+            return Ok(());
+        }
         // What is looked up in the log when it is asked for need not be read from there beforehand.
         let (read_again, looked_up) = match shipments.asked {
             None => (log, None),
@@ -96,7 +102,6 @@ impl Saving {
         };
         let logged = looked_up.map(|log| Logged::new(log, retention));
         let saver = Saver::new(Arc::clone(&shipments), store, read_again, retention);
-        let mut stopping = stop.clone();
         let others = async {
             tokio::select! {
                 () = follow(&shipments, feed) => {}

@@ -1,7 +1,7 @@
 use std::{collections::HashMap, thread, time::Duration};
 
 use greenlane::{
-    app::settings::{Settings, Span},
+    app::settings::{AuditDurability, Settings, Span},
     domain::identifier::ContainerNumber,
     wire::{
         json,
@@ -15,6 +15,7 @@ use greenlane::{
 use prost::Message as _;
 use serde_json::Value;
 use tonic::{Code, Status, Streaming, transport::Endpoint};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 use tonic_types::StatusExt as _;
 
 use crate::support::{
@@ -57,6 +58,44 @@ pub(crate) async fn ready_with(change: impl FnOnce(&mut Settings)) -> TestApp {
     })
     .await;
     app
+}
+
+#[tokio::test]
+async fn where_terminals_may_not_ask_nothing_is_held_or_saved_for_them() {
+    let app = TestApp::ready_with(|settings| {
+        settings.shipments.serve = false;
+        settings.audit.durability = AuditDurability::Off;
+    })
+    .await;
+    let given = decide(&app, &import(1, REGULAR)).await;
+    let status = get(&app, declaration(&given.declaration_number))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented, "{status:?}");
+    let request = pb::WatchPrioritiesRequest::default();
+    let refused = app.priority().watch_priorities(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
+    let path = format!("/v1/priority/{}", given.declaration_number);
+    let (head, _) = app.http_get(&path).await;
+    assert!(head.starts_with("HTTP/1.1 501"), "{head}");
+    let files = app.store().parent().unwrap().read_dir().unwrap();
+    let mut names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    assert!(!names.any(|name| name.contains("shipments")), "nothing is saved");
+    let health = async |service: &str| {
+        let service = service.to_owned();
+        let checked = app.health().check(HealthCheckRequest { service }).await;
+        checked.unwrap().into_inner().status()
+    };
+    eventually("it serves", SOON, async || {
+        (health("").await == ServingStatus::Serving).then_some(())
+    })
+    .await;
+    assert_eq!(
+        health("greenlane.v1.PriorityService").await,
+        ServingStatus::NotServing
+    );
+    let readiness = app.http_get("/readyz").await.0;
+    assert!(readiness.starts_with("HTTP/1.1 200"), "{readiness}");
 }
 
 pub(crate) async fn get(app: &TestApp, key: pb::ShipmentKey) -> Result<pb::Shipment, Status> {

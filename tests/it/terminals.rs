@@ -80,6 +80,7 @@ impl Replica {
             max_bytes: 1 << 20,
             max_containers: 100,
             max_unsaved: 1000,
+            served: true,
             from_log: false,
             watches: WatchLimits {
                 watches: 100,

@@ -206,6 +206,7 @@ fn audit_entries(audit: &AuditSettings) -> Vec<Entry> {
 
 fn shipment_entries(shipments: &ShipmentSettings) -> Vec<Entry> {
     let ShipmentSettings {
+        serve,
         max_bytes,
         max_containers,
         max_unsaved,
@@ -216,6 +217,7 @@ fn shipment_entries(shipments: &ShipmentSettings) -> Vec<Entry> {
         heartbeat_interval,
     } = shipments;
     vec![
+        entry("shipments.serve", serve),
         entry("shipments.max_bytes", max_bytes),
         entry("shipments.max_containers", max_containers),
         entry("shipments.max_unsaved", max_unsaved),

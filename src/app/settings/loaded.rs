@@ -135,6 +135,7 @@ mod tests {
             "audit.max_bytes 0",
             "audit.delete_unshipped false",
             "audit.ship true",
+            "shipments.serve true",
             "shipments.max_bytes 536870912",
             "shipments.max_containers 500000",
             "shipments.max_unsaved 100000",

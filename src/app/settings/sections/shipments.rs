@@ -10,6 +10,9 @@ use super::super::Span;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShipmentSettings {
+    /// Whether `PriorityService` is served. Without, nothing of a decision is held or saved for terminals, and what they call is
+    /// not implemented.
+    pub serve: bool,
     /// Bytes of memory, about, for shipments by declaration; the latest are held.
     pub max_bytes: u64,
     /// Containers of which the shipments are held together.
@@ -32,6 +35,7 @@ pub struct ShipmentSettings {
 impl Default for ShipmentSettings {
     fn default() -> Self {
         Self {
+            serve: true,
             max_bytes: 512 * 1024 * 1024,
             max_containers: 500_000,
             max_unsaved: 100_000,
