@@ -1,7 +1,9 @@
-"""Latencies of the real server under load at a constant rate: over what it can do, and for a minute at half of that while rows
-change and a snapshot is swapped.
+"""Latencies of the real server under load at a constant rate: over what it can do, for a minute at half of that while rows
+change and a snapshot is swapped, and at a modest rate with and without 50,000 changed rows a second, in turn.
 
-    benches/open_loop.py [--enterprises 1000000] [--seconds 60] [--plot curve.svg]
+    benches/open_loop.py [--enterprises 1000000] [--seconds 60] [--plot curve.svg] [--only curve|minute|rows] [--rate 30000]
+
+A minute by itself needs a rate.
 
 The server has one worker and core 0; whoever loads it and who changes the store have core 1. Everything is on as it is by
 default: the audit log, limits, metrics. Run it with the tests' Python (tests/run.sh makes it in target/tests-venv) and
@@ -15,6 +17,7 @@ import contextlib
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -38,6 +41,7 @@ CURVE = "10,25,50,75,90,100,110,120"
 # Rows of one commit from which on it is taken as a fresh snapshot.
 SWAP = 10_001
 LONG = 1800.0
+ROUNDS = 5
 
 
 def pin(process: int, cores: set[int]):
@@ -54,20 +58,60 @@ def bench(server, enterprises: int, *arguments: str) -> list[dict]:
     return json.loads(run.stdout)
 
 
-def change(server, until: threading.Event, swap_after: float):
-    """50 commits a second of 20 rows each, and once one that is taken as a snapshot."""
-    begun, commit, swapped = time.monotonic(), 0, False
-    with contextlib.closing(server.sql()) as sql:
-        while not until.wait(max(0.0, begun + commit / 50 - time.monotonic())):
-            low = commit * 20 % 2_000
-            sql.execute("UPDATE enterprise SET name = ? WHERE customs_code BETWEEN ? AND ?",
-                        (f"Firm {commit}", code("REGULAR", low), code("REGULAR", low + 19)))
-            commit += 1
-            if not swapped and time.monotonic() - begun > swap_after:
-                swapped = True
-                sql.execute("UPDATE enterprise SET name = 'Swapped' WHERE customs_code BETWEEN ? AND ?",
-                            (code("REGULAR", 10_000), code("REGULAR", 10_000 + SWAP)))
-    print(f"{commit * 20 / (time.monotonic() - begun):.0f} rows/s changed")
+@contextlib.contextmanager
+def changing(server, rows: int, swap_after: float | None = None):
+    """50 commits a second of so many rows each and, once, one that is taken as a snapshot."""
+    until = threading.Event()
+
+    def change():
+        begun, commit, swapped = time.monotonic(), 0, swap_after is None
+        with contextlib.closing(server.sql()) as sql:
+            while not until.wait(max(0.0, begun + commit / 50 - time.monotonic())):
+                low = commit * rows % (100 * rows)
+                sql.execute("UPDATE enterprise SET name = ? WHERE customs_code BETWEEN ? AND ?",
+                            (f"Firm {commit}", code("REGULAR", low), code("REGULAR", low + rows - 1)))
+                commit += 1
+                if not swapped and time.monotonic() - begun > swap_after:
+                    swapped = True
+                    sql.execute("UPDATE enterprise SET name = 'Swapped' WHERE customs_code BETWEEN ? AND ?",
+                                (code("REGULAR", 10_000), code("REGULAR", 10_000 + SWAP)))
+        print(f"{commit * rows / (time.monotonic() - begun):.0f} rows/s changed")
+
+    writer = threading.Thread(target=change)
+    writer.start()
+    try:
+        yield
+    finally:
+        until.set()
+        writer.join()
+
+
+def curve(server, options) -> float:
+    """Gives half of what the server can do."""
+    runs = bench(server, options.enterprises, "--curve", CURVE, "--duration", "10s", "--plot", options.plot)
+    print(json.dumps(runs, indent=1))
+    return next(run["asked_per_second"] for run in runs if run["percent_of_capacity"] == 50)
+
+
+def minute(server, options, rate: float):
+    swaps = server.metric("greenlane_upstream_resyncs_total")
+    with changing(server, 20, options.seconds / 2):
+        run = bench(server, options.enterprises, "--rate", str(rate), "--duration", f"{options.seconds}s")
+    eventually(lambda: server.metric("greenlane_upstream_resyncs_total") > swaps, 60, "a snapshot was swapped")
+    print(json.dumps(run, indent=1))
+
+
+def rows(server, options):
+    modest = ("--rate", "2000", "--duration", "8s", "--warm-up", "1s")
+    ratios = []
+    for number in range(ROUNDS):
+        [quiet] = bench(server, options.enterprises, *modest)
+        with changing(server, 1_000):
+            [beside] = bench(server, options.enterprises, *modest)
+        p99 = [run["latency_ns"]["p99"] / 1e6 for run in (quiet, beside)]
+        ratios.append(p99[1] / p99[0])
+        print(f"round {number}: p99 {p99[0]:.2f} ms, while rows change {p99[1]:.2f} ms, failures {beside['failures']}")
+    print(f"p99 with 50,000 rows/s: {statistics.median(ratios):.2f} x (median; {min(ratios):.2f} to {max(ratios):.2f})")
 
 
 def main():
@@ -75,6 +119,8 @@ def main():
     parser.add_argument("--enterprises", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--plot", default="curve.svg")
+    parser.add_argument("--only", choices=["curve", "minute", "rows"])
+    parser.add_argument("--rate", type=float)
     options = parser.parse_args()
     os.sched_setaffinity(0, {1})
     with tempfile.TemporaryDirectory(prefix="greenlane-open-loop-") as folder, \
@@ -84,19 +130,13 @@ def main():
             fill(sql, "REGULAR", options.enterprises)
         server.wait_ready(LONG)
         pin(server.process.pid, {0})
-        curve = bench(server, options.enterprises, "--curve", CURVE, "--duration", "10s", "--plot", options.plot)
-        print(json.dumps(curve, indent=1))
-        rate = next(run["asked_per_second"] for run in curve if run["percent_of_capacity"] == 50)
-
-        swaps = server.metric("greenlane_upstream_resyncs_total")
-        done = threading.Event()
-        writer = threading.Thread(target=change, args=(server, done, options.seconds / 2))
-        writer.start()
-        minute = bench(server, options.enterprises, "--rate", str(rate), "--duration", f"{options.seconds}s")
-        done.set()
-        writer.join()
-        eventually(lambda: server.metric("greenlane_upstream_resyncs_total") > swaps, 60, "a snapshot was swapped")
-        print(json.dumps(minute, indent=1))
+        rate = options.rate
+        if options.only in (None, "curve"):
+            rate = curve(server, options)
+        if options.only in (None, "minute"):
+            minute(server, options, rate)
+        if options.only in (None, "rows"):
+            rows(server, options)
 
 
 if __name__ == "__main__":

@@ -36,8 +36,6 @@ use crate::{
 
 /// Bytes of a refused request that are passed over, at most: as much as its sender may have sent without being asked.
 const MOST_PASSED_OVER: usize = 64 * 1024;
-/// How long the rest of a refused request may take.
-const PASSED_WITHIN: Duration = Duration::from_millis(20);
 
 /// What a service answers, as tonic's generated servers give it.
 pub type Answer<B = Body> = Pin<Box<dyn Future<Output = Result<Response<B>, Infallible>> + Send>>;
@@ -215,7 +213,7 @@ where
     /// Refuses a call, before anything else is done.
     fn refuse(&self, call: Call, refusal: Refusal, request: Request<Incoming>) -> Answer<AnswerBody> {
         self.conduct.refuse();
-        answered_with(call, refusal, request.into_body())
+        answered_with(call, refusal, request.into_body(), self.intakes.timeout)
     }
 
     fn route(&self, request: Request<Intake>) -> Answer {
@@ -275,8 +273,14 @@ pub(super) async fn its_turn(
 }
 
 /// Refuses a call. What is answered before its request was whole is reset behind the answer, and a connection may have few
-/// resets: so the rest of a message is passed over first, where it is on its way.
-fn answered_with(call: Call, refusal: Refusal, mut body: Incoming) -> Answer<AnswerBody> {
+/// resets: so the rest of a message is passed over first. Where calls are refused it may be long on its way, behind those of many
+/// others and on a connection that is read slowly, so that it may take as long as one that is not refused; zero: any time.
+fn answered_with(
+    call: Call,
+    refusal: Refusal,
+    mut body: Incoming,
+    within: Duration,
+) -> Answer<AnswerBody> {
     Box::pin(async move {
         if call.kind() != Kind::Stream {
             let mut passed = 0;
@@ -287,8 +291,12 @@ fn answered_with(call: Call, refusal: Refusal, mut body: Incoming) -> Answer<Ans
                     passed += frame.data_ref().map_or(0, Bytes::len);
                 }
             };
-            // Whoever does not send it is not waited for.
-            let _sent = timeout(PASSED_WITHIN, rest).await;
+            if within.is_zero() {
+                rest.await;
+            } else {
+                // Whoever does not send it is not waited for.
+                let _sent = timeout(within, rest).await;
+            }
         }
         Ok(call.answered(Status::from(refusal).into_http()))
     })

@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 
 import raw_http2 as raw
 from harness import Server, eventually, pb
-from raw_http2 import Connection, call, settings
+from raw_http2 import Connection, call, frame, message, request_headers, settings
 from test_abuse import BYTES, REQUEST, SOON, honest, registered, shed
 
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -113,6 +113,23 @@ def test_a_caller_has_one_quota_on_both_ports(tmp_path):
         time.sleep(told)
         code, _, answer = post(server, "/v1/decide", REQUEST)
         assert code == 200 and answer["decision"]["decisionId"]
+
+
+def test_refusals_do_not_cost_a_connection_whose_requests_are_long_on_their_way(tmp_path):
+    """As clients send many calls at once: the headers of all of them, then what they ask."""
+    with limited(tmp_path, max_caller_rate="1") as server, Connection(server.grpc_addr) as client:
+        for first in (1, 1201):
+            streams = range(first, first + 1200, 2)
+            client.send(*(frame(raw.HEADERS, raw.END_HEADERS, stream, request_headers()) for stream in streams))
+            time.sleep(0.2)  # how long they are on their way is what is tested
+            client.send(*(frame(raw.DATA, raw.END_STREAM, stream, message(BYTES)) for stream in streams))
+            ended = set()
+            while ended != set(streams):
+                kind, _, stream, payload = client.until(lambda kind, flags, *_: kind in (raw.RST_STREAM, raw.GOAWAY) or (
+                    kind == raw.HEADERS and flags & raw.END_STREAM))
+                assert kind == raw.HEADERS, (kind, stream, payload)
+                ended.add(stream)
+        assert shed(server, "caller_rate") > 1100
 
 
 def test_calls_at_once_are_bounded_for_one_caller(tmp_path):
