@@ -14,7 +14,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    parts::{NotFlushed, on_own_thread},
+    parts::{NotFlushed, give_way, on_own_thread},
     policies,
     settings::Settings,
 };
@@ -33,6 +33,12 @@ use crate::{
         status::{EventKind, FeedStatus},
     },
 };
+
+/// How far the feed gives way where calls want the same processor: a fresh snapshot takes all that there is for a second, and
+/// what changes still comes in force with a quarter of a processor.
+const BEHIND: i32 = 5;
+/// The same of what can wait.
+const FAR_BEHIND: i32 = 10;
 
 /// The snapshot file's name in the data directory.
 pub const SNAPSHOT_FILE: &str = "registry.snapshot";
@@ -188,16 +194,23 @@ impl Feed {
         let mut parts: Vec<(&'static str, Running)> = Vec::new();
         if let Some(comparison) = comparison {
             let stop = stop.clone();
-            let comparing = on_own_thread("comparison", move || compare(comparison, stop))?;
+            let comparing = on_own_thread("comparison", move || {
+                give_way(FAR_BEHIND);
+                compare(comparison, stop)
+            })?;
             parts.push(("comparison", Box::pin(comparing)));
         }
         let keeping = {
             let keeper = keeper.clone();
-            on_own_thread(SNAPSHOT, move || keeper.run(snapshot_interval, last))?
+            on_own_thread(SNAPSHOT, move || {
+                give_way(FAR_BEHIND);
+                keeper.run(snapshot_interval, last)
+            })?
         };
         let keeping = async move { keeping.await?.map_err(NotFlushed::of) };
         parts.push((SNAPSHOT, Box::pin(keeping)));
         let follower = on_own_thread("upstream", move || async move {
+            give_way(BEHIND);
             // Reading ten million enterprises takes seconds: here nobody waits for it but the data itself.
             let file = keeper.load();
             let Keeper {

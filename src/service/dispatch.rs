@@ -275,12 +275,7 @@ pub(super) async fn its_turn(
 /// Refuses a call. What is answered before its request was whole is reset behind the answer, and a connection may have few
 /// resets: so the rest of a message is passed over first. Where calls are refused it may be long on its way, behind those of many
 /// others and on a connection that is read slowly, so that it may take as long as one that is not refused; zero: any time.
-fn answered_with(
-    call: Call,
-    refusal: Refusal,
-    mut body: Incoming,
-    within: Duration,
-) -> Answer<AnswerBody> {
+fn answered_with(call: Call, refusal: Refusal, mut body: Incoming, within: Duration) -> Answer<AnswerBody> {
     Box::pin(async move {
         if call.kind() != Kind::Stream {
             let mut passed = 0;
