@@ -179,18 +179,19 @@ async fn measure(options: &Options) {
     println!("a decision has {} bytes", given.len());
     let decision = files.path().join("decision");
     fs::write(&decision, given).expect("written");
-    let constant = |name, program: &Path| {
-        let mut command = pinned(program.to_str().expect("a path"), "0");
+    let constant = |name, program: &Path, cores| {
+        let mut command = pinned(program.to_str().expect("a path"), cores);
         command.arg("--decision").arg(&decision);
         Server::other(name, command)
     };
     let own = std::env::current_exe().expect("this program");
     let mut started = vec![(on, None)];
     if wanted("bare") {
-        started.push((constant("bare", &own), None));
+        started.push((constant("bare", &own, "0"), None));
     }
     if wanted("stock") {
-        started.push((constant("stock", &build_stock()), None));
+        // Nobody pins it.
+        started.push((constant("stock", &build_stock(), "0,1"), None));
     }
     let tls = certificates.settings();
     let tls: Vec<&str> = tls.iter().map(String::as_str).collect();
