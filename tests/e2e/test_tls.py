@@ -4,6 +4,7 @@ whose certificates another library makes, and which are swapped as Kubernetes sw
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import socket
 import subprocess
@@ -409,6 +410,18 @@ def test_commands_speak_tls_and_say_what_is_wrong(scene, flags, tmp_path):
             (flags["ca"] + ("--tls-cert", flags["ca"][1]) + flags["key"], "client.tls_key_file")):
         done = run(*arguments, "status")
         assert done.returncode == 1 and words in done.stderr and "panicked" not in done.stderr, (arguments, done)
+
+
+def test_a_load_speaks_tls_and_says_what_is_wrong(scene, flags):
+    load = ("bench", "--rate", "50", "--duration", "1s", "--warm-up", "0s", "--connections", "2", "--output", "json")
+    own = (*flags["ca"], *flags["cert"], *flags["key"])
+    done = scene.server.command(*own, *load)
+    run, = json.loads(done.stdout)
+    assert run["decisions"] == 50 and run["failures"] == {}, done
+    for arguments, words in ((flags["other"], "invalid peer certificate"),
+                             (own + ("--tls-name", "other.example"), "not valid for name")):
+        done = scene.server.command(*arguments, *load)
+        assert done.returncode == 1 and words in done.stderr and not done.stdout, done
 
 
 def test_healthcheck_asks_its_own_port_and_verifies_one_that_is_named(scene, flags):
