@@ -3,7 +3,6 @@
 use std::{error::Error as _, fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, anyhow, ensure};
-use http::HeaderValue;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -51,13 +50,6 @@ impl Bearer {
             .with_context(named)?;
         value.set_sensitive(true);
         Ok(Self(Some(value)))
-    }
-
-    /// It as a header of HTTP, for who calls without the library's client.
-    pub(super) fn header(&self) -> Option<HeaderValue> {
-        let mut value = HeaderValue::from_bytes(self.0.as_ref()?.as_bytes()).ok()?;
-        value.set_sensitive(true);
-        Some(value)
     }
 }
 

@@ -75,6 +75,11 @@ impl Calls {
         })
     }
 
+    /// One leaves, or should.
+    fn begin(&self) {
+        self.under_way.set(self.under_way.get() + 1);
+    }
+
     /// How many have left, or should have, and are not counted yet.
     pub(super) fn under_way(&self) -> usize {
         self.under_way.get()
@@ -159,42 +164,26 @@ impl Line {
 
     /// Lets a call leave, whose answer is taken later.
     pub(super) fn send(&self, due: Due) {
-        let Self {
-            calls,
-            connection,
-            stream,
-        } = self;
-        calls.under_way.set(calls.under_way.get() + 1);
-        if calls.under_way() > MOST_UNDER_WAY {
-            return calls.ended(due, Err("NOT_SENT".to_owned()));
+        self.calls.begin();
+        if self.calls.under_way() > MOST_UNDER_WAY {
+            return self.calls.ended(due, Err("NOT_SENT".to_owned()));
         }
-        if let Some(stream) = stream {
-            return stream.send(calls, due, None);
+        match &self.stream {
+            Some(stream) => stream.send(&self.calls, due, None),
+            None => drop(spawn_local(self.clone().call(due))),
         }
-        let message = calls.message(due);
-        let begun = begun(connection, &message);
-        let line = self.clone();
-        spawn_local(async move { line.answered(due, message, begun).await });
     }
 
     /// Makes a call and waits for its answer.
     pub(super) async fn ask(&self, due: Due) {
-        let Self {
-            calls,
-            connection,
-            stream,
-        } = self;
-        calls.under_way.set(calls.under_way.get() + 1);
-        if let Some(stream) = stream {
-            let (asker, answered) = oneshot::channel();
-            stream.send(calls, due, Some(asker));
-            // A stream that ended has counted it.
-            let _answered = answered.await;
-            return;
-        }
-        let message = calls.message(due);
-        let begun = begun(connection, &message);
-        self.answered(due, message, begun).await;
+        self.calls.begin();
+        let Some(stream) = &self.stream else {
+            return self.clone().call(due).await;
+        };
+        let (asker, answered) = oneshot::channel();
+        stream.send(&self.calls, due, Some(asker));
+        // A stream that ended has counted it.
+        let _answered = answered.await;
     }
 
     /// Counts what was not answered in time.
@@ -204,7 +193,13 @@ impl Line {
         }
     }
 
-    /// Waits for the answer to a call, and counts it.
+    /// Begins a call at once; then waits for its answer, and counts it.
+    fn call(self, due: Due) -> impl Future<Output = ()> {
+        let message = self.calls.message(due);
+        let begun = begun(&self.connection, &message);
+        async move { self.answered(due, message, begun).await }
+    }
+
     async fn answered(&self, due: Due, message: Bytes, begun: Result<Begun, Code>) {
         let Self {
             calls, connection, ..

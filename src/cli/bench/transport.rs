@@ -1,12 +1,7 @@
 //! The connections of the load, straight on HTTP/2 (RFC 9113): with the channels, layers and codecs of a usual client a call costs
 //! more than it costs the server that is to be loaded.
 
-use std::{
-    cell::{Cell, RefCell},
-    io,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, io, sync::Arc};
 
 use anyhow::Context as _;
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -14,7 +9,7 @@ use h2::{
     RecvStream, SendStream,
     client::{ResponseFuture, SendRequest},
 };
-use http::{HeaderMap, HeaderValue, Request, Uri, header};
+use http::{HeaderMap, Request, Uri, header};
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -23,7 +18,7 @@ use tokio::{
     task::spawn_local,
 };
 use tokio_rustls::TlsConnector;
-use tonic::{Code, Status};
+use tonic::{Code, Status, service::Interceptor as _};
 use tracing::debug;
 
 use super::load::{Plan, Shape};
@@ -47,8 +42,6 @@ pub(super) struct Endpoint {
 pub(super) struct Connection {
     to: Arc<Endpoint>,
     requests: RefCell<SendRequest<Bytes>>,
-    /// How often it was opened again.
-    opened: Cell<u64>,
     opening: Mutex<()>,
 }
 
@@ -95,12 +88,12 @@ impl Endpoint {
             )
             .body(())
             .with_context(named)?;
+        let mut own = tonic::Request::new(());
         if plan.shape != Shape::Stream {
-            head.headers_mut().insert("grpc-timeout", bound(plan.timeout));
+            own.set_timeout(plan.timeout);
         }
-        if let Some(token) = client::Bearer::read(&settings.client.token_file)?.header() {
-            head.headers_mut().insert(header::AUTHORIZATION, token);
-        }
+        let own = client::Bearer::read(&settings.client.token_file)?.call(own)?;
+        head.headers_mut().extend(own.metadata().clone().into_headers());
         let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         Ok(Self {
             authority: format!("{}:{port}", authority.host()),
@@ -140,13 +133,6 @@ async fn greeted(
     Ok(requests)
 }
 
-/// A call's bound, as gRPC has it: eight digits at most.
-fn bound(time: Duration) -> HeaderValue {
-    const MOST: u128 = 99_999_999;
-    let milliseconds = time.as_millis().clamp(1, MOST);
-    HeaderValue::try_from(format!("{milliseconds}m")).unwrap_or(HeaderValue::from_static("99999999m"))
-}
-
 impl Connection {
     pub(super) async fn open(to: &Arc<Endpoint>) -> anyhow::Result<Self> {
         let requests = to
@@ -156,7 +142,6 @@ impl Connection {
         Ok(Self {
             to: Arc::clone(to),
             requests: RefCell::new(requests),
-            opened: Cell::new(0),
             opening: Mutex::new(()),
         })
     }
@@ -170,15 +155,15 @@ impl Connection {
             .map_err(|error| code(&error))
     }
 
-    /// Begins a call on another connection to the same server: this one has ended.
+    /// Begins a call that could not begin, because the connection has ended: on another to the same server, which whoever comes
+    /// first opens.
     pub(super) async fn begin_again(&self) -> Result<Begun, Code> {
-        let ended = self.opened.get();
         let _alone = self.opening.lock().await;
-        if self.opened.get() == ended {
-            let requests = self.to.connect().await.map_err(|_| Code::Unavailable)?;
-            self.requests.replace(requests);
-            self.opened.set(ended + 1);
+        if let Ok(begun) = self.begin() {
+            return Ok(begun);
         }
+        let requests = self.to.connect().await.map_err(|_| Code::Unavailable)?;
+        self.requests.replace(requests);
         self.begin()
     }
 }
@@ -243,11 +228,8 @@ fn status(headers: &HeaderMap) -> Option<Code> {
 
 /// What a call ends with whose connection or stream has.
 fn code(error: &h2::Error) -> Code {
-    if error.is_io() || error.is_go_away() || error.reason().is_none() {
-        Code::Unavailable
-    } else {
-        error.reason().map_or(Code::Unknown, |reason| {
-            Status::from_error(Box::new(h2::Error::from(reason))).code()
-        })
+    match error.reason() {
+        Some(reason) if !error.is_go_away() => Status::from_error(Box::new(h2::Error::from(reason))).code(),
+        Some(_) | None => Code::Unavailable,
     }
 }
