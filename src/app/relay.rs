@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 use super::{
+    callers::{self, KnownCallers},
     feed::{self, Feed},
     freshness_limits,
     parts::Parts,
@@ -41,6 +42,7 @@ pub struct Relay {
     bounds: DrainSettings,
     http: Option<TcpListener>,
     site: RelaySite,
+    callers: Option<callers::Reloader>,
 }
 
 impl Relay {
@@ -80,8 +82,11 @@ impl Relay {
             .map(|_| tls::server(settings, &metrics))
             .transpose()?
             .flatten();
+        let callers = KnownCallers::open(&settings.auth, &metrics)?;
         let site = RelaySite {
             tls,
+            authentication: callers.authentication,
+            open_metrics: callers.open_metrics,
             speaking: publisher.speaking(),
             reading: {
                 let (registry, status, limits) = (
@@ -103,6 +108,7 @@ impl Relay {
             bounds: settings.drain.clone(),
             http: http.map(web::server::bind).transpose()?,
             site,
+            callers: callers.reloader,
         })
     }
 
@@ -115,6 +121,7 @@ impl Relay {
             bounds,
             http,
             site,
+            callers,
         } = self;
         let (stopping, last) = (watch::Sender::new(false), watch::Sender::new(false));
         let mut parts = Parts::new(stopping.subscribe());
@@ -127,6 +134,9 @@ impl Relay {
             let acceptor = site.tls.as_ref().map(ServerTrust::http);
             if let Some(tls) = &site.tls {
                 parts.add_endless("tls", Arc::clone(tls).run(parts.stop()));
+            }
+            if let Some(callers) = callers {
+                parts.add_endless("callers", callers.run(parts.stop()));
             }
             let http = web::server::run(listener, site, acceptor, stop, bounds.deadline.get());
             parts.add_calls("http", &Arc::new(AtomicUsize::new(0)), http);

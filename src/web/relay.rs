@@ -1,7 +1,7 @@
 //! The HTTP side of a relay: probes and metrics.
 //!
 //! `/livez`: the process answers. `/readyz`: it answers replicas, for the store has confirmed what the stream holds.
-//! `/startupz`: it has read the store. `/metrics`: those of its feed.
+//! `/startupz`: it has read the store. `/metrics`: those of its feed, for operators where callers are asked who they are.
 
 use std::{fmt, sync::Arc};
 
@@ -11,13 +11,14 @@ use tokio::sync::watch;
 
 use super::{
     not_read, probe,
-    response::{Answer, text},
+    response::{Answer, refused, text},
     scrape,
     server::Site,
 };
 use crate::{
-    access::Peer,
+    access::{Peer, permission},
     metrics::{Metrics, RegistryReading},
+    service::{authentication::Authentication, status::Refusal},
     trust::ServerTrust,
 };
 
@@ -30,8 +31,25 @@ pub struct RelaySite {
     pub reading: Arc<dyn Fn() -> RegistryReading + Send + Sync>,
     /// Figures.
     pub metrics: Arc<Metrics>,
+    /// Finds out who asks.
+    pub authentication: Arc<Authentication>,
+    /// Whether the metrics are for anybody.
+    pub open_metrics: bool,
     /// TLS, for figures.
     pub tls: Option<Arc<ServerTrust>>,
+}
+
+impl RelaySite {
+    /// Whether the figures are for who asks.
+    fn permitted(&self, request: &Request<Incoming>, peer: &Peer) -> Result<(), Refusal> {
+        if self.open_metrics {
+            return Ok(());
+        }
+        let caller = self.authentication.caller(peer, request.headers());
+        let caller = caller.map_err(Refusal::Unauthenticated)?;
+        self.authentication
+            .permitted(&caller, permission::OPERATORS, "/metrics")
+    }
 }
 
 impl fmt::Debug for RelaySite {
@@ -41,7 +59,7 @@ impl fmt::Debug for RelaySite {
 }
 
 impl Site for RelaySite {
-    async fn answer(&self, request: Request<Incoming>, _: &Peer) -> Answer {
+    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Answer {
         if let Some(refused) = not_read(&request) {
             return refused;
         }
@@ -53,13 +71,16 @@ impl Site for RelaySite {
                 "not ready: the store has not confirmed what the stream holds",
             ),
             "/startupz" => probe(reading.state != "loading", "starting: the store is not read yet"),
-            "/metrics" => {
-                self.metrics.read_registry(&reading);
-                if let Some(tls) = &self.tls {
-                    tls.read();
+            "/metrics" => match self.permitted(&request, peer) {
+                Ok(()) => {
+                    self.metrics.read_registry(&reading);
+                    if let Some(tls) = &self.tls {
+                        tls.read();
+                    }
+                    scrape::written(&self.metrics, request.headers())
                 }
-                scrape::written(&self.metrics, request.headers())
-            }
+                Err(refusal) => refused(&refusal),
+            },
             _ => text(
                 StatusCode::NOT_FOUND,
                 "there are /livez, /readyz, /startupz and /metrics",

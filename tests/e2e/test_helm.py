@@ -263,6 +263,20 @@ def test_callers_are_known_by_files_that_are_followed_and_keys_that_may_be_fetch
         "callers_file": "/etc/greenlane-callers/callers.toml", "jwks_file": "/etc/greenlane-callers/jwks.json"}
 
 
+def test_relays_have_the_files_that_callers_are_known_by_and_reach_their_issuer():
+    said = {"anonymous": False, "plaintext": True, "callers__configMap": "who"}
+    objects = render(values("nats", **said, callers__jwksConfigMap="keys"))
+    assert tomllib.loads(configuration(objects))["auth"]["jwks_file"] == "/etc/greenlane-callers/jwks.json"
+    relay = of_kind(objects, "Deployment")["spec"]["template"]["spec"]
+    mount, = (each for each in relay["containers"][0]["volumeMounts"] if each["name"] == "callers")
+    assert mount["mountPath"] == "/etc/greenlane-callers" and "subPath" not in mount
+    volume, = (each for each in relay["volumes"] if each["name"] == "callers")
+    assert [source["configMap"]["name"] for source in volume["projected"]["sources"]] == ["who", "keys"]
+    fetched = render(values("nats", **said, config__auth={"jwks_url": "https://id.customs.example:8443/keys"}))
+    egress = of_kind(fetched, "NetworkPolicy", "relay")["spec"]["egress"]
+    assert [rule for rule in egress if {"port": 8443, "protocol": "TCP"} in rule["ports"]]
+
+
 def test_without_values_helm_says_what_is_missing():
     with pytest.raises(Refused) as refused:
         texts({})

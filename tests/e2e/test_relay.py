@@ -22,8 +22,11 @@ import urllib.request
 
 import pytest
 
+from certificates import Authority, Mounted
 from feed import assert_same, code, fill, seconds, size, transaction
+from guarded import callers_file
 from harness import Server, eventually, free_ports, pb
+from issuer import AUDIENCE, ISSUER, Issuer
 from nats_accounts import Accounts
 from nats_servers import BUCKET_STREAM, STREAM, Servers
 from postgres_server import Postgres
@@ -536,6 +539,53 @@ def test_a_relay_is_ready_while_it_answers_replicas_and_tells_its_figures(tmp_pa
         eventually(lambda: ask("/readyz")[0] == 503, 20, "unready without the stream")
         assert ask("/livez")[0] == 200
         assert relay.stop() == 0
+
+
+def test_the_figures_of_a_relay_over_tls_are_for_operators_where_callers_are_asked_who_they_are(tmp_path):
+    authority, issuer, mounted = Authority("Servers"), Issuer("ES256"), Mounted(tmp_path / "tls")
+    mounted.pair(authority.issue())
+    (tmp_path / "callers.toml").write_text(callers_file())
+    (tmp_path / "keys.json").write_text(issuer.jwks())
+    settings = mounted.settings() | {
+        "tls.reload_interval": "100ms", "auth.callers_file": str(tmp_path / "callers.toml"),
+        "auth.jwks_file": str(tmp_path / "keys.json"), "auth.issuer": ISSUER, "auth.audience": AUDIENCE}
+    address, operator = f"127.0.0.1:{free_ports(1)[0]}", issuer.token("operator", "es256")
+
+    def ask(path: str, token: str | None = None, trusted: Authority = authority) -> tuple[int, str]:
+        context = ssl.create_default_context(cadata=trusted.pem.decode())
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        try:
+            request = urllib.request.Request(f"https://{address}{path}", headers=headers)
+            with urllib.request.urlopen(request, timeout=5, context=context) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as refused:
+            return refused.code, refused.read().decode()
+        except OSError:
+            return 0, ""
+
+    with relayed(tmp_path / "world", replicas=1) as world:
+        world.relays[0].kill()
+        relay = world.relay(settings)
+        relay.kill()
+        relay.start("--http-addr", address)
+        eventually(lambda: ask("/readyz")[0] == 200, 30, relay.log_text())
+        assert ask("/livez")[0] == ask("/startupz")[0] == 200, "probes are for anybody"
+        assert ask("/metrics")[0] == ask("/metrics", "made-up")[0] == 401
+        assert ask("/metrics", issuer.token("operator", "es256", expires_in=-3600))[0] == 401
+        assert ask("/metrics", issuer.token("auditor", "es256"))[0] == 403
+        assert 'greenlane_registry_state{state="live"} 1' in ask("/metrics", operator)[1].splitlines()
+        # A changed file is in force without a start, and so is another pair.
+        (tmp_path / "callers.toml").write_text(callers_file(operator=""))
+        eventually(lambda: ask("/metrics", operator)[0] == 401, 20, "an operator no more")
+        other = Authority("Others")
+        mounted.pair(other.issue())
+        eventually(lambda: ask("/livez", trusted=other)[0] == 200, 20, "the other pair")
+        assert ask("/livez")[0] == 0
+        relay.kill()
+        open_to_all = world.relay(settings | {"auth.open_metrics": "true"})
+        open_to_all.kill()
+        open_to_all.start("--http-addr", address)
+        eventually(lambda: ask("/metrics", trusted=other)[0] == 200, 30, open_to_all.log_text())
 
 
 @pytest.mark.parametrize("stopped", ["relay", "nats", "replica"])
