@@ -158,7 +158,7 @@ impl Server {
         Ok(Self {
             listener,
             workers,
-            gate: Arc::new(Gate::new(limits)),
+            gate: Arc::new(Gate::new(limits, Arc::clone(&metrics))),
             cut,
             ended,
             metrics,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
@@ -121,6 +121,27 @@ impl Calls {
             counter.inc();
         }
         method.duration.observe(after);
+    }
+}
+
+/// Tells how many gRPC connections are open.
+#[derive(Debug)]
+pub struct Connections(Gauge);
+
+impl Connections {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let help = "gRPC connections that are open";
+        Self(registered(registry, "greenlane_connections", help))
+    }
+
+    /// One was taken.
+    pub fn opened(&self) {
+        self.0.inc();
+    }
+
+    /// One that was taken is no more.
+    pub fn closed(&self) {
+        self.0.dec();
     }
 }
 

@@ -107,6 +107,8 @@ pub struct Metrics {
     pub shipments: shipments::Shipments,
     /// Of TLS.
     pub tls: tls::Tls,
+    /// gRPC connections.
+    pub connections: calls::Connections,
 }
 
 /// The state of the registry at one instant.
@@ -226,6 +228,7 @@ impl Default for Metrics {
             auth: auth::Auth::new(&mut registry),
             shipments: shipments::Shipments::new(&mut registry),
             tls: tls::Tls::new(&mut registry),
+            connections: calls::Connections::new(&mut registry),
             registry: Mutex::new(registry),
         }
         .begun()

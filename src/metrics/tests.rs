@@ -38,6 +38,9 @@ fn what_happened_is_told_by_name_and_label() {
     let calls = metrics.calls([("greenlane.v1.FacilitationService", "Decide")]);
     calls.ended(0, 3, Duration::from_millis(3));
     metrics.shed(Shed::SlowWatches, 2);
+    metrics.connections.opened();
+    metrics.connections.opened();
+    metrics.connections.closed();
     let mut rates = [RateReading::default(); CreditTier::COUNT];
     rates[0] = RateReading {
         realized_ppm: 6_343,
@@ -86,6 +89,7 @@ fn what_happened_is_told_by_name_and_label() {
         "greenlane_grpc_requests_total{service=\"greenlane.v1.FacilitationService\",method=\"Decide\",code=\"INVALID_ARGUMENT\"} 1",
         "greenlane_grpc_requests_total{service=\"greenlane.v1.FacilitationService\",method=\"Decide\",code=\"OK\"} 0",
         "greenlane_grpc_request_duration_seconds_bucket{le=\"0.005\",service=\"greenlane.v1.FacilitationService\",method=\"Decide\"} 1",
+        "greenlane_connections 1",
         "greenlane_requests_shed_total{cause=\"slow_watch\"} 2",
         "greenlane_requests_shed_total{cause=\"max_connections\"} 0",
         "greenlane_realized_rate_ppm{credit_tier=\"ADVANCED_CERTIFIED\"} 6343",

@@ -11,7 +11,7 @@ use foldhash::HashMap;
 
 use super::ConnectionLimits;
 use crate::{
-    metrics::Shed,
+    metrics::{Metrics, Shed},
     service::admission::{Bucket, nanos, source},
 };
 
@@ -24,6 +24,7 @@ pub(super) struct Gate {
     limits: ConnectionLimits,
     new: Bucket,
     taken: Mutex<Taken>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug, Default)]
@@ -48,11 +49,12 @@ pub(super) struct Open {
 }
 
 impl Gate {
-    pub(super) fn new(limits: ConnectionLimits) -> Self {
+    pub(super) fn new(limits: ConnectionLimits, metrics: Arc<Metrics>) -> Self {
         Self {
             new: Bucket::new(limits.new_connections, AT_ONCE),
             limits,
             taken: Mutex::default(),
+            metrics,
         }
     }
 
@@ -77,6 +79,7 @@ impl Gate {
         self.new.take(1, now).map_err(|_| Shed::ConnectionRate)?;
         from.open += 1;
         taken.open += 1;
+        self.metrics.connections.opened();
         Ok(Open {
             gate: Arc::clone(self),
             address,
@@ -105,6 +108,7 @@ impl Drop for Open {
     fn drop(&mut self) {
         let mut taken = self.gate.taken();
         taken.open -= 1;
+        self.gate.metrics.connections.closed();
         if let Entry::Occupied(mut from) = taken.addresses.entry(self.address) {
             from.get_mut().open -= 1;
         }
@@ -119,7 +123,7 @@ mod tests {
     fn gate(change: impl FnOnce(&mut ConnectionLimits)) -> Arc<Gate> {
         let mut limits = ConnectionLimits::from(&Settings::default());
         change(&mut limits);
-        Arc::new(Gate::new(limits))
+        Arc::new(Gate::new(limits, Arc::default()))
     }
 
     fn address(number: u32) -> IpAddr {
