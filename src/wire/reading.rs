@@ -28,17 +28,23 @@ pub fn each_field<'a, E: From<Undecodable>>(
     mut show: impl FnMut(u32, Value<'a>) -> Result<(), E>,
 ) -> Result<(), E> {
     while !bytes.is_empty() {
-        let (number, wire_type) = key(&mut bytes)?;
+        let ((number, wire_type), rest) = key(bytes)?;
+        bytes = rest;
         let value = match wire_type {
-            WireType::Varint => Value::Varint(varint(&mut bytes)?),
+            WireType::Varint => {
+                let (number, rest) = varint(bytes)?;
+                bytes = rest;
+                Value::Varint(number)
+            }
             WireType::SixtyFourBit => {
                 let (value, rest) = bytes.split_first_chunk().ok_or(Undecodable)?;
                 bytes = rest;
                 Value::Fixed(u64::from_le_bytes(*value))
             }
             WireType::LengthDelimited => {
-                let length = usize::try_from(varint(&mut bytes)?).unwrap_or(usize::MAX);
-                let (value, rest) = bytes.split_at_checked(length).ok_or(Undecodable)?;
+                let (length, rest) = varint(bytes)?;
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                let (value, rest) = rest.split_at_checked(length).ok_or(Undecodable)?;
                 bytes = rest;
                 Value::Bytes(value)
             }
@@ -53,27 +59,44 @@ pub fn each_field<'a, E: From<Undecodable>>(
     Ok(())
 }
 
+/// What stands at the beginning of some bytes, and the bytes behind it.
+type Read<'a, T> = Result<(T, &'a [u8]), Undecodable>;
+
 /// A field's number and type. Those of fewer than 16 take a byte.
-fn key(bytes: &mut &[u8]) -> Result<(u32, WireType), Undecodable> {
-    match **bytes {
-        [key @ 8..0x80, ref rest @ ..] => {
-            *bytes = rest;
+#[inline]
+fn key(bytes: &[u8]) -> Read<'_, (u32, WireType)> {
+    match bytes {
+        [key @ 8..0x80, rest @ ..] => {
             let wire_type = WireType::try_from(u64::from(key & 7)).map_err(|_| Undecodable)?;
-            Ok(((key >> 3).into(), wire_type))
+            Ok((((key >> 3).into(), wire_type), rest))
         }
-        _ => decode_key(bytes).map_err(|_| Undecodable),
+        _ => long_key(bytes),
     }
 }
 
-/// Most numbers and lengths are of one byte.
-fn varint(bytes: &mut &[u8]) -> Result<u64, Undecodable> {
-    match **bytes {
-        [first, ref rest @ ..] if first < 0x80 => {
-            *bytes = rest;
-            Ok(first.into())
+#[cold]
+fn long_key(mut bytes: &[u8]) -> Read<'_, (u32, WireType)> {
+    let key = decode_key(&mut bytes).map_err(|_| Undecodable)?;
+    Ok((key, bytes))
+}
+
+/// Most numbers and lengths are of one byte, or of two.
+#[inline]
+fn varint(bytes: &[u8]) -> Read<'_, u64> {
+    match bytes {
+        [first @ ..0x80, rest @ ..] => Ok(((*first).into(), rest)),
+        [first, second @ ..0x80, rest @ ..] => {
+            let number = u64::from(*first & 0x7f) | u64::from(*second) << 7;
+            Ok((number, rest))
         }
-        _ => decode_varint(bytes).map_err(|_| Undecodable),
+        _ => long_varint(bytes),
     }
+}
+
+#[cold]
+fn long_varint(mut bytes: &[u8]) -> Read<'_, u64> {
+    let number = decode_varint(&mut bytes).map_err(|_| Undecodable)?;
+    Ok((number, bytes))
 }
 
 impl<'a> Value<'a> {

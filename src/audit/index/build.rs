@@ -3,9 +3,12 @@
 use std::{collections::BTreeSet, path::Path};
 
 use super::{HEAD, KEY, MAGIC, Place, RECORD, Summary, keys::keys, lane_bit, table};
-use crate::audit::{
-    outline::{DecisionEntry, Outline},
-    read::{ReadError, SegmentReader},
+use crate::{
+    audit::{
+        outline::{DecisionEntry, Outline},
+        read::{ReadError, SegmentReader},
+    },
+    background,
 };
 
 /// The bytes of the index of a segment; each record is shown to `visit` too.
@@ -17,6 +20,9 @@ pub(super) fn index_of(segment: &Path, mut visit: impl FnMut(&Outline<'_>)) -> R
             let record = record.and_then(Outline::of);
             record.iter().for_each(&mut visit);
             building.add(group.offset, in_group, record.as_ref());
+            if in_group % AT_ONCE == 0 {
+                background::give_way();
+            }
         }
     }
     Ok(building.finish(reader.header.first_sequence, reader.place().0))
@@ -26,10 +32,15 @@ pub(super) fn index_of(segment: &Path, mut visit: impl FnMut(&Outline<'_>)) -> R
 const USUAL_RECORD: u64 = 1024;
 /// The same for keys.
 const USUAL_KEYS: usize = 8;
+/// Records of a group that are read at once.
+const AT_ONCE: u32 = 8;
+/// Lists of keys, a power of two.
+const LISTS: usize = 1024;
 
 struct Building {
     records: Vec<[u8; RECORD]>,
-    keys: Vec<(u64, u32)>,
+    /// By the first bits of their hashes: so many short lists are sorted faster than a long one.
+    keys: Vec<Vec<(u64, u32)>>,
     /// Those of one record.
     hashes: Vec<u64>,
     summary: Summary,
@@ -42,7 +53,9 @@ impl Building {
         let records = usize::try_from(bytes / USUAL_RECORD).unwrap_or_default();
         Self {
             records: Vec::with_capacity(records),
-            keys: Vec::with_capacity(records * USUAL_KEYS),
+            keys: (0..LISTS)
+                .map(|_| Vec::with_capacity(records * USUAL_KEYS / LISTS))
+                .collect(),
             hashes: Vec::new(),
             summary: Summary::default(),
             offices: BTreeSet::new(),
@@ -67,7 +80,12 @@ impl Building {
             keys(record, |hash| hashes.push(hash));
             hashes.sort_unstable();
             hashes.dedup();
-            self.keys.extend(hashes.drain(..).map(|hash| (hash, number)));
+            for hash in hashes.drain(..) {
+                let [high, low, ..] = hash.to_be_bytes();
+                // Less than the number of lists.
+                let list = usize::from(u16::from_be_bytes([high, low])) >> (u16::BITS - LISTS.ilog2());
+                self.keys[list].push((hash, number));
+            }
         }
         self.records.push(place.to_bytes());
     }
@@ -91,11 +109,15 @@ impl Building {
     }
 
     fn finish(mut self, first_sequence: u64, segment_bytes: u64) -> Vec<u8> {
-        self.keys.sort_unstable();
+        for list in &mut self.keys {
+            list.sort_unstable();
+            background::give_way();
+        }
+        let keys = self.keys.iter().map(Vec::len).sum();
         // Of a segment without a decision the earliest is the later.
         let (earliest, latest) = self.summary.decided.unwrap_or((1, 0));
         let count = |entries: usize| u32::try_from(entries).unwrap_or(u32::MAX).to_le_bytes();
-        let mut bytes = Vec::with_capacity(HEAD + (self.records.len() * RECORD) + (self.keys.len() * KEY));
+        let mut bytes = Vec::with_capacity(HEAD + (self.records.len() * RECORD) + (keys * KEY));
         bytes.extend(MAGIC);
         bytes.extend(first_sequence.to_le_bytes());
         bytes.extend(segment_bytes.to_le_bytes());
@@ -103,12 +125,12 @@ impl Building {
         bytes.extend(latest.to_le_bytes());
         bytes.extend(self.summary.lanes.to_le_bytes());
         bytes.extend(count(self.records.len()));
-        bytes.extend(count(self.keys.len()));
+        bytes.extend(count(keys));
         bytes.extend(count(self.offices.len()));
         bytes.extend(self.offices.iter().flat_map(|office| office.to_le_bytes()));
         bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
         table::write(&mut bytes, self.records.iter().copied());
-        table::write(&mut bytes, self.keys.iter().map(key_entry));
+        table::write(&mut bytes, self.keys.iter().flatten().map(key_entry));
         bytes
     }
 }

@@ -2,21 +2,22 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
+use crate::background;
+
 /// Entries of a block; the last may have fewer.
 const BLOCK: usize = 256;
 const CRC: usize = 4;
 
 /// Appends a table of these entries to `bytes`.
-pub(super) fn write<const WIDTH: usize>(
-    bytes: &mut Vec<u8>,
-    mut entries: impl ExactSizeIterator<Item = [u8; WIDTH]>,
-) {
-    while entries.len() > 0 {
+pub(super) fn write<const WIDTH: usize>(bytes: &mut Vec<u8>, entries: impl Iterator<Item = [u8; WIDTH]>) {
+    let mut entries = entries.peekable();
+    while entries.peek().is_some() {
         let begin = bytes.len();
         for entry in entries.by_ref().take(BLOCK) {
             bytes.extend_from_slice(&entry);
         }
         bytes.extend(crc32fast::hash(&bytes[begin..]).to_le_bytes());
+        background::give_way();
     }
 }
 
