@@ -15,6 +15,7 @@
 //! - [`registry`]: every enterprise in memory, with one writer.
 //! - [`facilitation`]: the use case: look up, draw, decide.
 //! - [`metrics`]: every metric, a leaf.
+//! - [`background`]: work that lets calls go first; a leaf.
 //! - [`access`]: who calls, and what a caller may ask and see; a leaf.
 //! - [`trust`]: TLS, its files, and how they are renewed.
 //! - [`upstream`]: the stores that feed the registry.
@@ -47,6 +48,8 @@ pub mod registry;
 pub mod facilitation;
 
 pub mod metrics;
+
+pub mod background;
 
 pub mod access;
 

@@ -32,7 +32,7 @@ struct Rule {
     pure: bool,
 }
 
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 16] = [
     Rule {
         folder: "domain",
         own: &[],
@@ -59,7 +59,7 @@ const RULES: [Rule; 15] = [
     },
     Rule {
         folder: "registry",
-        own: &["domain"],
+        own: &["background", "domain"],
         crates: &[
             "arc_swap",
             "arrayvec",
@@ -94,6 +94,12 @@ const RULES: [Rule; 15] = [
         pure: false,
     },
     Rule {
+        folder: "background",
+        own: &[],
+        crates: &["rustix"],
+        pure: false,
+    },
+    Rule {
         folder: "access",
         own: &[],
         crates: &["base64", "ring", "serde", "serde_json", "thiserror", "toml"],
@@ -122,7 +128,7 @@ const RULES: [Rule; 15] = [
     },
     Rule {
         folder: "upstream",
-        own: &["domain", "metrics", "registry"],
+        own: &["background", "domain", "metrics", "registry"],
         crates: &[
             "arrayvec",
             "async_nats",
@@ -174,6 +180,7 @@ const RULES: [Rule; 15] = [
     Rule {
         folder: "audit",
         own: &[
+            "background",
             "domain",
             "policy",
             "registry",
@@ -335,6 +342,7 @@ const RULES: [Rule; 15] = [
     Rule {
         folder: "app",
         own: &[
+            "background",
             "access",
             "trust",
             "domain",
@@ -355,6 +363,7 @@ const RULES: [Rule; 15] = [
     Rule {
         folder: "cli",
         own: &[
+            "background",
             "access",
             "trust",
             "domain",

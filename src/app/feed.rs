@@ -14,11 +14,12 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    parts::{NotFlushed, give_way, on_own_thread},
+    parts::{NotFlushed, on_own_thread},
     policies,
     settings::Settings,
 };
 use crate::{
+    background,
     facilitation::Facilitation,
     metrics::Metrics,
     registry::{Position, Registry},
@@ -39,6 +40,9 @@ use crate::{
 const BEHIND: i32 = 5;
 /// The same of what can wait.
 const FAR_BEHIND: i32 = 10;
+
+/// How long the writing of the file lets calls go first before it takes its share of the processor.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The snapshot file's name in the data directory.
 pub const SNAPSHOT_FILE: &str = "registry.snapshot";
@@ -195,7 +199,7 @@ impl Feed {
         if let Some(comparison) = comparison {
             let stop = stop.clone();
             let comparing = on_own_thread("comparison", move || {
-                give_way(FAR_BEHIND);
+                background::be_nice(FAR_BEHIND);
                 compare(comparison, stop)
             })?;
             parts.push(("comparison", Box::pin(comparing)));
@@ -203,14 +207,14 @@ impl Feed {
         let keeping = {
             let keeper = keeper.clone();
             on_own_thread(SNAPSHOT, move || {
-                give_way(FAR_BEHIND);
+                background::be_nice(FAR_BEHIND);
                 keeper.run(snapshot_interval, last)
             })?
         };
         let keeping = async move { keeping.await?.map_err(NotFlushed::of) };
         parts.push((SNAPSHOT, Box::pin(keeping)));
         let follower = on_own_thread("upstream", move || async move {
-            give_way(BEHIND);
+            background::be_nice(BEHIND);
             // Reading ten million enterprises takes seconds: here nobody waits for it but the data itself.
             let file = keeper.load();
             let Keeper {
@@ -316,6 +320,7 @@ impl Keeper {
 
     /// Writes the file if it would say anything new.
     fn keep(&mut self) -> Result<(), FileError> {
+        background::begin(PATIENCE);
         let Some(generation) = self.registry.current().filter(|_| self.status.is_ready()) else {
             return Ok(());
         };

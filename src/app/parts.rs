@@ -189,11 +189,6 @@ fn panicked(payload: &(dyn Any + Send)) -> anyhow::Error {
     anyhow!("it panicked: {}", text.unwrap_or("without a word"))
 }
 
-/// This thread, and those that it starts, give way to others by so much niceness. Where that is not allowed they take their share.
-pub(super) fn give_way(niceness: i32) {
-    let _niceness = rustix::process::nice(niceness);
-}
-
 /// Runs a future on a thread of its own, which also makes it; what is given back completes when it has ended.
 pub(super) fn on_own_thread<B, W>(
     name: &'static str,

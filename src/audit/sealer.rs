@@ -24,12 +24,15 @@ use super::{
     signing::SigningKey,
     writer::{FullSegment, TakeFull},
 };
+use crate::background;
 
 /// Segments that may wait with their leaves; those of others are read again.
 const WAITING: usize = 4;
 /// How far behind the serving threads it comes where they share a processor: a second's work of its own, in pieces of
 /// milliseconds, is what their callers would wait for.
 const BEHIND: i32 = 10;
+/// How long it lets calls go first before it takes its share: what is not sealed can be changed unseen.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Time after which a seal that could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -68,8 +71,7 @@ impl Sealer {
             passed: HashSet::new(),
         };
         let thread = thread::Builder::new().name("sealer".to_owned()).spawn(move || {
-            // Of this thread alone. Where it is not allowed, it seals as fast as the others decide.
-            let _niceness = rustix::process::nice(BEHIND);
+            background::be_nice(BEHIND);
             sealing.run(&receiver);
         })?;
         Ok(Self {
@@ -141,6 +143,7 @@ impl Sealing {
                 Ok(Order::Look) | Err(RecvTimeoutError::Timeout) => false,
                 Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => true,
             };
+            background::begin(PATIENCE);
             let sealed = self.seal_all();
             if let Err(problem) = &sealed
                 && !pending

@@ -11,7 +11,13 @@ use super::{
     record::Record,
     row::{Change, Entity, Keyed},
 };
-use crate::domain::{enterprise::Enterprise, identifier::SocialCreditCode};
+use crate::{
+    background,
+    domain::{enterprise::Enterprise, identifier::SocialCreditCode},
+};
+
+/// Rows for which other threads that load are kept waiting.
+const STEP: usize = 512;
 
 /// An enterprise that has most likely not been there before.
 struct Fresh {
@@ -42,6 +48,13 @@ impl Fresh {
 impl Generation {
     /// Applies rows of a snapshot to a generation that is not in force yet. Several threads may do so at once.
     pub fn load(&self, changes: &[Change]) {
+        for step in changes.chunks(STEP) {
+            self.load_step(step);
+            background::give_way();
+        }
+    }
+
+    fn load_step(&self, changes: &[Change]) {
         let mut fresh = Vec::with_capacity(changes.len());
         let mut names = Packed::default();
         // Places in `changes`.
@@ -55,6 +68,7 @@ impl Generation {
             {
                 fresh.push(Fresh::new(enterprise, place));
                 names.push(&enterprise.name);
+                background::give_way();
             } else {
                 others.push(place);
                 in_order &= change.row.entity() != Entity::Enterprise;

@@ -15,11 +15,14 @@ use super::{
     record::Record,
     row::{Change, Keyed},
 };
-use crate::domain::{
-    CreditTier, Date,
-    enterprise::Enterprise,
-    identifier::{AeoCode, CustomsCode},
-    recognition::RecognisedOperator,
+use crate::{
+    background,
+    domain::{
+        CreditTier, Date,
+        enterprise::Enterprise,
+        identifier::{AeoCode, CustomsCode},
+        recognition::RecognisedOperator,
+    },
 };
 
 /// What a commit leaves in the tables. Later changes of a row build on the earlier ones of the same commit.
@@ -53,6 +56,8 @@ impl<'g> Prepared<'g> {
         for change in changes {
             prepared.change(writer, change);
             writer.quarantine(change);
+            // Requests do not wait for the writer here: the tables are as they were.
+            background::give_way();
         }
         prepared.mark_scheduled();
         prepared

@@ -14,12 +14,15 @@ use tracing::{debug, error, info, warn};
 
 use super::{ResyncCause, UpstreamError, source::StoreRows, status::FeedStatus};
 use crate::{
+    background,
     metrics::Metrics,
     registry::{Position, Registry},
 };
 
 /// How long the replica may take to reach the sequence at which the store was read.
 const CATCH_UP: Duration = Duration::from_secs(30);
+/// How long a comparison lets calls go first before it takes its share of the processor.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Tries at one comparison: the replica may step over the sequence when it takes several commits as one.
 const TRIES: usize = 5;
 
@@ -68,6 +71,7 @@ impl Comparison {
     }
 
     async fn compare(&self) {
+        background::begin(PATIENCE);
         for _ in 0..TRIES {
             match self.verdict().await {
                 Ok(Verdict::Equal) => {

@@ -12,6 +12,7 @@ mod orders;
 mod publish;
 mod report;
 mod start;
+mod trim;
 
 pub use self::{
     commits::{ChangeListener, InForce},
@@ -35,14 +36,18 @@ use super::{
     status::FeedStatus,
 };
 use crate::{
+    background,
     metrics::Metrics,
     registry::{Change, Generation, Registry},
 };
 
 /// Longest wait between two tries while the store cannot be reached.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
-/// How often the log is trimmed.
-const TRIM_EVERY: Duration = Duration::from_hours(1);
+/// How long what changes lets calls go first before it takes its share of the processor: nobody shall be decided on by
+/// yesterday's tier because much is asked.
+const COMMIT_PATIENCE: Duration = Duration::from_millis(250);
+/// The same of a fresh snapshot, while the former one is in force.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(30);
 /// Fewer changes than this are followed rather than taken as a snapshot, however small the registry.
 const ALWAYS_FOLLOWED: u64 = 100_000;
 
@@ -196,6 +201,13 @@ impl Follower {
 
     /// One look at the store, and whatever follows from it.
     async fn step(&mut self) -> Result<Next, StepError> {
+        // The first data is what calls wait for.
+        if self.registry.current().is_some() {
+            background::begin(match self.due {
+                Some(_) => SNAPSHOT_PATIENCE,
+                None => COMMIT_PATIENCE,
+            });
+        }
         if let Some(cause) = self.due {
             let begun = Instant::now();
             let snapshot = self.source.snapshot().await?;
@@ -293,6 +305,7 @@ impl Follower {
         let changes: Vec<Change> = commit
             .entries
             .iter()
+            .inspect(|_| background::give_way())
             .filter_map(super::log::LogEntry::change)
             .collect();
         // What the snapshot file held is put in force as it is when the store's own data is refused: it must not have
@@ -373,18 +386,6 @@ impl Follower {
         // Requests may still hold the former one; here is where it is freed, not in one of them.
         drop(former);
         Ok(())
-    }
-
-    async fn trim(&mut self) {
-        if self.trimmed.is_some_and(|last| last.elapsed() < TRIM_EVERY) {
-            return;
-        }
-        self.trimmed = Some(Instant::now());
-        match self.source.trim(self.settings.change_log_retention).await {
-            Ok(0) => {}
-            Ok(rows) => info!(rows, "change log trimmed"),
-            Err(problem) => warn!(%problem, "change log not trimmed"),
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use tokio::sync::oneshot;
 
 use super::{Look, Place, Snapshot, UpstreamError, history::History, nats, postgres, sqlite};
-use crate::registry::Position;
+use crate::{background, registry::Position};
 
 /// A store that feeds the registry.
 #[derive(Debug)]
@@ -210,7 +210,12 @@ impl StoreRows {
         match self {
             Self::Sqlite(path) => {
                 let path = path.clone();
-                tokio::task::spawn_blocking(move || sqlite::store_digest(&path, begun))
+                let work = background::work();
+                let digest = move || {
+                    background::help_with(work);
+                    sqlite::store_digest(&path, begun)
+                };
+                tokio::task::spawn_blocking(digest)
                     .await
                     .map_err(|error| UpstreamError::Unavailable(error.to_string()))?
             }

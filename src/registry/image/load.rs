@@ -13,7 +13,7 @@ use super::{
     BadImage, Tables,
     rows::rows,
 };
-use crate::domain::CreditTier;
+use crate::{background, domain::CreditTier};
 
 /// A generation that is being loaded from an image.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ impl Loading {
             tiers[record.credit().credit_tier.index()] += 1;
             names.push(row.name);
             records.push((row.key, record));
+            background::give_way();
         }
         for ((_, record), place) in records.iter_mut().zip(self.0.writer().names.add_all(&names)) {
             record.name = place;

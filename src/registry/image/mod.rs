@@ -25,12 +25,15 @@ use super::{
     generation::{Generation, Place, Quarantined},
     key::CustomsKey,
 };
-use crate::domain::{
-    CreditTier,
-    enterprise::Schedule,
-    identifier::CustomsCode,
-    order::ControlOrder,
-    recognition::{Arrangement, RecognisedOperator},
+use crate::{
+    background,
+    domain::{
+        CreditTier,
+        enterprise::Schedule,
+        identifier::CustomsCode,
+        order::ControlOrder,
+        recognition::{Arrangement, RecognisedOperator},
+    },
 };
 
 /// Rows for which the writer stands still at once.
@@ -140,6 +143,7 @@ impl Generation {
                 }
             }
             drop(writer);
+            background::give_way();
             if packer.is_full() {
                 sink(Block::Enterprises(packer.take()))?;
             }

@@ -19,6 +19,7 @@ use tokio::{io::AsyncReadExt as _, sync::mpsc};
 use tracing::{info, warn};
 
 use super::{super::UpstreamError, Names, Stream, unavailable};
+use crate::background;
 
 /// Snapshots that are kept: the newest, and the one before it for whoever is just fetching that.
 const KEPT: usize = 2;
@@ -187,7 +188,11 @@ impl Snapshots {
             pieces,
             piece: Bytes::new(),
         };
-        let decoding = tokio::task::spawn_blocking(move || decode(arriving));
+        let work = background::work();
+        let decoding = tokio::task::spawn_blocking(move || {
+            background::help_with(work);
+            decode(arriving)
+        });
         let mut read = Ok(());
         loop {
             let mut piece = BytesMut::with_capacity(PIECE);

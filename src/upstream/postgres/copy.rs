@@ -11,7 +11,10 @@ use super::{
     super::{UpstreamError, columns::Column, row},
     within,
 };
-use crate::registry::row::{Change, Entity};
+use crate::{
+    background,
+    registry::row::{Change, Entity},
+};
 
 /// Rows that are handed on at once.
 const STEP: usize = 4_096;
@@ -61,6 +64,7 @@ pub(super) async fn read_table(
         };
         let Some(chunk) = next else { break };
         rows.take(&chunk?, |change| changes.push(change))?;
+        background::give_way();
         if changes.len() >= STEP {
             hand_on(std::mem::replace(&mut changes, Vec::with_capacity(STEP))).await?;
         }

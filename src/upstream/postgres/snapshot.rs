@@ -16,9 +16,12 @@ use super::{
     schema::rows,
     within,
 };
-use crate::registry::{
-    Generation, Position, StoreDigest,
-    row::{Change, Entity},
+use crate::{
+    background,
+    registry::{
+        Generation, Position, StoreDigest,
+        row::{Change, Entity},
+    },
 };
 
 /// Snapshots of a database that may be under way at once, over all replicas: a fleet that starts cold takes its turns.
@@ -65,6 +68,7 @@ pub async fn store_digest(
     let add = |digest: &mut StoreDigest, changes: &[Change]| {
         for change in changes {
             digest.add(change);
+            background::give_way();
         }
     };
     let digest = read_everything(&session.client, settings.timeout, StoreDigest::default(), add).await?;
@@ -150,7 +154,9 @@ async fn read_everything<T: Send + 'static>(
     take: fn(&mut T, &[Change]),
 ) -> Result<T, UpstreamError> {
     let (steps, mut waiting) = mpsc::channel::<Vec<Change>>(STEPS_AHEAD);
+    let work = background::work();
     let taking = tokio::task::spawn_blocking(move || {
+        background::help_with(work);
         while let Some(changes) = waiting.blocking_recv() {
             take(&mut taker, &changes);
         }

@@ -15,9 +15,12 @@ use super::{
     },
     StorePath, column, snapshot,
 };
-use crate::registry::{
-    Position, StoreDigest,
-    row::{Change, Entity},
+use crate::{
+    background,
+    registry::{
+        Position, StoreDigest,
+        row::{Change, Entity},
+    },
 };
 
 /// A head that `SQLite` says has not moved is looked at all the same this often.
@@ -175,6 +178,7 @@ pub(super) fn each_row_of(
     let mut rows = select.query([])?;
     while let Some(found) = rows.next()? {
         take(put(entity, found, columns.len())?);
+        background::give_way();
     }
     Ok(())
 }
@@ -238,6 +242,7 @@ fn follow(connection: &Connection, place: &Place, most: u64) -> Result<Found, Up
         }
         sequence = entry.sequence;
         entries.push(entry);
+        background::give_way();
     }
     if sequence != head.sequence {
         return Ok(Found::Resync(ResyncCause::Gap));

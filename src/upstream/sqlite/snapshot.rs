@@ -18,9 +18,12 @@ use super::{
     StorePath,
     reader::{Head, Open, each_row_of, head, mark_at, put},
 };
-use crate::registry::{
-    Generation,
-    row::{Change, Entity},
+use crate::{
+    background,
+    registry::{
+        Generation,
+        row::{Change, Entity},
+    },
 };
 
 /// Rows that are loaded at once.
@@ -44,12 +47,16 @@ pub(super) fn read(path: &StorePath) -> Result<(Snapshot, Open), UpstreamError> 
         .map_or(1, usize::from)
         .clamp(1, MAX_THREADS)
         .min(enterprises.div_ceil(STEP));
+    let work = background::work();
     thread::scope(|scope| {
         let mut helpers = Vec::with_capacity(threads);
         for _ in 1..threads {
             let helper = thread::Builder::new()
                 .name("snapshot-read".to_owned())
-                .spawn_scoped(scope, || help(path, &seen, &pieces, &generation))
+                .spawn_scoped(scope, || {
+                    background::help_with(work);
+                    help(path, &seen, &pieces, &generation)
+                })
                 .map_err(|error| UpstreamError::Unavailable(format!("starting a thread: {error}")))?;
             helpers.push(helper);
         }
@@ -154,6 +161,7 @@ impl Pieces {
             let mut rows = select.query(piece)?;
             while let Some(found) = rows.next()? {
                 steps.take(put(Entity::Enterprise, found, columns.len())?);
+                background::give_way();
             }
         }
         steps.end();

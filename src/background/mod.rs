@@ -1,0 +1,121 @@
+//! Work behind the answers, which lets calls go first: a leaf.
+//!
+//! The niceness of a thread says how much of a processor it gets, and not when: once it runs, the kernel leaves it there for
+//! some milliseconds, and a call that comes meanwhile waits for all of them. So work that takes longer than that says
+//! where it may be interrupted ([`give_way`]), and whoever waits for the processor gets it there. It holds nothing there
+//! that calls wait for.
+
+use std::{
+    cell::Cell,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long work goes on before it lets others go first: about what one call takes several times over.
+const PIECE: Duration = Duration::from_micros(50);
+
+/// The work of a thread.
+#[derive(Debug, Clone, Copy)]
+pub struct Work {
+    /// Since when it has the processor for itself.
+    since: Instant,
+    /// Until when it gives way.
+    patient_until: Instant,
+}
+
+thread_local! {
+    /// `None` where nothing has been begun: calls, and commands that somebody waits for.
+    static WORK: Cell<Option<Work>> = const { Cell::new(None) };
+}
+
+/// This thread, and those that it starts, get less of a processor by so much niceness where others want the same one. Where
+/// that is not allowed they take their share.
+pub fn be_nice(niceness: i32) {
+    let _niceness = rustix::process::nice(niceness);
+}
+
+/// Begins work on this thread that gives way for `patience` at most, and then takes its share of the processor: it shall be
+/// done on one that is never idle too.
+pub fn begin(patience: Duration) {
+    let now = Instant::now();
+    WORK.set(Some(Work {
+        since: now,
+        // Without a sum there is no end to it that anybody would live to see.
+        patient_until: now.checked_add(patience).unwrap_or(now),
+    }));
+}
+
+/// The work that this thread has begun, for those that help it.
+pub fn work() -> Option<Work> {
+    WORK.get()
+}
+
+/// Helps with the work of another thread.
+pub fn help_with(work: Option<Work>) {
+    WORK.set(work);
+}
+
+/// A place where the work of this thread may be interrupted, since nothing is held that a call could wait for. Costs a look at
+/// the clock, and a nanosecond where nothing was begun.
+#[inline]
+pub fn give_way() {
+    let Some(work) = WORK.get() else { return };
+    let now = Instant::now();
+    if now.duration_since(work.since) >= PIECE && now < work.patient_until {
+        thread::yield_now();
+        WORK.set(Some(Work {
+            since: Instant::now(),
+            ..work
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a place behind a long piece of work hands the processor over.
+    fn gives_way() -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < 2 * PIECE {
+            std::hint::spin_loop();
+        }
+        let before = work().map(|work| work.since);
+        give_way();
+        work().map(|work| work.since) != before
+    }
+
+    #[test]
+    fn work_gives_way_while_it_is_patient_and_calls_never_do() {
+        let patient = Duration::from_hours(1);
+        thread::scope(|scope| {
+            scope.spawn(|| assert!(!gives_way(), "nothing was begun"));
+            scope.spawn(|| {
+                begin(patient);
+                assert!(gives_way());
+                assert!(gives_way());
+                begin(Duration::ZERO);
+                assert!(!gives_way(), "it shall be done");
+                begin(Duration::MAX);
+                let own = work();
+                let helper = scope.spawn(move || {
+                    help_with(own);
+                    gives_way()
+                });
+                assert_eq!(
+                    helper.join().ok(),
+                    Some(own.is_some_and(|own| own.patient_until > own.since))
+                );
+            });
+        });
+    }
+
+    #[test]
+    fn a_short_piece_is_not_interrupted() {
+        begin(Duration::from_hours(1));
+        let begun = work().map(|work| work.since);
+        give_way();
+        let short = begun.is_some_and(|begun| begun.elapsed() < PIECE);
+        assert!(!short || work().map(|work| work.since) == begun);
+    }
+}
