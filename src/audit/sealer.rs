@@ -31,8 +31,6 @@ const WAITING: usize = 4;
 /// How far behind the serving threads it comes where they share a processor: a second's work of its own, in pieces of
 /// milliseconds, is what their callers would wait for.
 const BEHIND: i32 = 10;
-/// How long it lets calls go first before it takes its share: what is not sealed can be changed unseen.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Time after which a seal that could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -143,7 +141,6 @@ impl Sealing {
                 Ok(Order::Look) | Err(RecvTimeoutError::Timeout) => false,
                 Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => true,
             };
-            background::begin(PATIENCE);
             let sealed = self.seal_all();
             if let Err(problem) = &sealed
                 && !pending

@@ -56,7 +56,7 @@ impl<'g> Prepared<'g> {
         for change in changes {
             prepared.change(writer, change);
             writer.quarantine(change);
-            // Requests do not wait for the writer here: the tables are as they were.
+            // Decisions do not wait for the writer here, for the tables are as they were; who asks for an enterprise's name does.
             background::give_way();
         }
         prepared.mark_scheduled();

@@ -3,12 +3,9 @@
 use std::{collections::BTreeSet, path::Path};
 
 use super::{HEAD, KEY, MAGIC, Place, RECORD, Summary, keys::keys, lane_bit, table};
-use crate::{
-    audit::{
-        outline::{DecisionEntry, Outline},
-        read::{ReadError, SegmentReader},
-    },
-    background,
+use crate::audit::{
+    outline::{DecisionEntry, Outline},
+    read::{ReadError, SegmentReader},
 };
 
 /// The bytes of the index of a segment; each record is shown to `visit` too.
@@ -20,9 +17,6 @@ pub(super) fn index_of(segment: &Path, mut visit: impl FnMut(&Outline<'_>)) -> R
             let record = record.and_then(Outline::of);
             record.iter().for_each(&mut visit);
             building.add(group.offset, in_group, record.as_ref());
-            if in_group % AT_ONCE == 0 {
-                background::give_way();
-            }
         }
     }
     Ok(building.finish(reader.header.first_sequence, reader.place().0))
@@ -32,8 +26,6 @@ pub(super) fn index_of(segment: &Path, mut visit: impl FnMut(&Outline<'_>)) -> R
 const USUAL_RECORD: u64 = 1024;
 /// The same for keys.
 const USUAL_KEYS: usize = 8;
-/// Records of a group that are read at once.
-const AT_ONCE: u32 = 8;
 /// Lists of keys, a power of two.
 const LISTS: usize = 1024;
 
@@ -111,7 +103,6 @@ impl Building {
     fn finish(mut self, first_sequence: u64, segment_bytes: u64) -> Vec<u8> {
         for list in &mut self.keys {
             list.sort_unstable();
-            background::give_way();
         }
         let keys = self.keys.iter().map(Vec::len).sum();
         // Of a segment without a decision the earliest is the later.
