@@ -5,8 +5,8 @@ change and a snapshot is swapped, and at a modest rate with and without 50,000 c
 
 A minute by itself needs a rate.
 
-The server has one worker and core 0; whoever loads it has core 1. Who changes many rows takes what the server leaves of its core. Everything is on as it is by
-default: the audit log, limits, metrics. Run it with the tests' Python (tests/run.sh makes it in target/tests-venv) and
+The server has one worker and core 0; whoever loads it has core 1. Who changes many rows takes what the server leaves of its
+core. Everything is on as it is by default: the audit log, limits, metrics. Run it with the tests' Python (tests/run.sh makes it in target/tests-venv) and
 GREENLANE_BIN naming a release build.
 """
 
@@ -132,7 +132,7 @@ def rows(server, options):
         p99 = [run["latency_ns"]["p99"] / 1e6 for run in (quiet, beside)]
         ratios.append(p99[1] / p99[0])
         print(f"round {number}: p99 {p99[0]:.2f} ms, while rows change {p99[1]:.2f} ms, failures {beside['failures']}")
-    print(f"p99 with 50,000 rows/s: {statistics.median(ratios):.2f} x (median; {min(ratios):.2f} to {max(ratios):.2f})")
+    print(f"p99 while rows change: {statistics.median(ratios):.2f} x (median; {min(ratios):.2f} to {max(ratios):.2f})")
 
 
 def main():

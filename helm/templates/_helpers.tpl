@@ -139,6 +139,14 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
+{{/* The way to who issues keys, where they are fetched. */}}
+{{- define "greenlane.issuerEgress" -}}
+{{- with dig "auth" "jwks_url" "" .Values.config }}
+{{- $port := regexFind "^https://[^/]+" . | regexFind ":[0-9]+$" | trimPrefix ":" | default "443" }}
+{{- include "greenlane.egress" (dict "ports" (list $port) "peers" $.Values.callers.issuers) }}
+{{- end }}
+{{- end }}
+
 {{/* What callers are known by, as parts of a projected volume. */}}
 {{- define "greenlane.callerFiles" -}}
 {{- with .Values.callers -}}

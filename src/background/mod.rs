@@ -16,7 +16,7 @@ const PIECE: Duration = Duration::from_micros(50);
 
 /// The work of a thread.
 #[derive(Debug, Clone, Copy)]
-pub struct Work {
+struct Work {
     /// Since when it has the processor for itself.
     since: Instant,
     /// Until when it gives way.
@@ -45,14 +45,13 @@ pub fn begin(patience: Duration) {
     }));
 }
 
-/// The work that this thread has begun, for those that help it.
-pub fn work() -> Option<Work> {
-    WORK.get()
-}
-
-/// Helps with the work of another thread.
-pub fn help_with(work: Option<Work>) {
-    WORK.set(work);
+/// What another thread does to help with the work of this one: it gives way as this one does.
+pub fn helping<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let own = WORK.get();
+    move || {
+        WORK.set(own);
+        work()
+    }
 }
 
 /// A place where the work of this thread may be interrupted, since nothing is held that a call could wait for. Costs a look at
@@ -74,15 +73,19 @@ pub fn give_way() {
 mod tests {
     use super::*;
 
+    fn since() -> Option<Instant> {
+        WORK.get().map(|work| work.since)
+    }
+
     /// Whether a place behind a long piece of work hands the processor over.
     fn gives_way() -> bool {
         let begun = Instant::now();
         while begun.elapsed() < 2 * PIECE {
             std::hint::spin_loop();
         }
-        let before = work().map(|work| work.since);
+        let before = since();
         give_way();
-        work().map(|work| work.since) != before
+        since() != before
     }
 
     #[test]
@@ -97,11 +100,7 @@ mod tests {
                 begin(Duration::ZERO);
                 assert!(!gives_way(), "it shall be done");
                 begin(patient);
-                let own = work();
-                scope.spawn(move || {
-                    help_with(own);
-                    assert!(gives_way(), "as who is helped does");
-                });
+                scope.spawn(helping(|| assert!(gives_way(), "as who is helped does")));
             });
         });
     }
@@ -109,9 +108,9 @@ mod tests {
     #[test]
     fn a_short_piece_is_not_interrupted() {
         begin(Duration::from_hours(1));
-        let begun = work().map(|work| work.since);
+        let begun = since();
         give_way();
         let short = begun.is_some_and(|begun| begun.elapsed() < PIECE);
-        assert!(!short || work().map(|work| work.since) == begun);
+        assert!(!short || since() == begun);
     }
 }

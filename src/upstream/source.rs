@@ -210,11 +210,7 @@ impl StoreRows {
         match self {
             Self::Sqlite(path) => {
                 let path = path.clone();
-                let work = background::work();
-                let digest = move || {
-                    background::help_with(work);
-                    sqlite::store_digest(&path, begun)
-                };
+                let digest = background::helping(move || sqlite::store_digest(&path, begun));
                 tokio::task::spawn_blocking(digest)
                     .await
                     .map_err(|error| UpstreamError::Unavailable(error.to_string()))?

@@ -513,18 +513,24 @@ def test_without_a_relay_replicas_grow_stale_in_time_and_with_one_again_they_do_
         world.same()
 
 
+def told(url: str, context: ssl.SSLContext | None = None, headers: dict[str, str] | None = None) -> tuple[int, str]:
+    """The code and the text of an answer; 0 where there is none."""
+    try:
+        request = urllib.request.Request(url, headers=headers or {})
+        with urllib.request.urlopen(request, timeout=5, context=context) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read().decode()
+    except OSError:
+        return 0, ""
+
+
 def test_a_relay_is_ready_while_it_answers_replicas_and_tells_its_figures(tmp_path):
     with relayed(tmp_path, replicas=1) as world:
         relay, address = world.relays[0], f"127.0.0.1:{free_ports(1)[0]}"
 
         def ask(path: str) -> tuple[int, str]:
-            try:
-                with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
-                    return answer.status, answer.read().decode()
-            except urllib.error.HTTPError as refused:
-                return refused.code, refused.read().decode()
-            except OSError:
-                return 0, ""
+            return told(f"http://{address}{path}")
 
         relay.kill()
         relay.start("--http-addr", address)
@@ -553,15 +559,7 @@ def test_the_figures_of_a_relay_over_tls_are_for_operators_where_callers_are_ask
 
     def ask(path: str, token: str | None = None, trusted: Authority = authority) -> tuple[int, str]:
         context = ssl.create_default_context(cadata=trusted.pem.decode())
-        headers = {"authorization": f"Bearer {token}"} if token else {}
-        try:
-            request = urllib.request.Request(f"https://{address}{path}", headers=headers)
-            with urllib.request.urlopen(request, timeout=5, context=context) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as refused:
-            return refused.code, refused.read().decode()
-        except OSError:
-            return 0, ""
+        return told(f"https://{address}{path}", context, {"authorization": f"Bearer {token}"} if token else {})
 
     with relayed(tmp_path / "world", replicas=1) as world:
         world.relays[0].kill()

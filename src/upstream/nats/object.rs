@@ -188,11 +188,7 @@ impl Snapshots {
             pieces,
             piece: Bytes::new(),
         };
-        let work = background::work();
-        let decoding = tokio::task::spawn_blocking(move || {
-            background::help_with(work);
-            decode(arriving)
-        });
+        let decoding = tokio::task::spawn_blocking(background::helping(move || decode(arriving)));
         let mut read = Ok(());
         loop {
             let mut piece = BytesMut::with_capacity(PIECE);

@@ -154,14 +154,12 @@ async fn read_everything<T: Send + 'static>(
     take: fn(&mut T, &[Change]),
 ) -> Result<T, UpstreamError> {
     let (steps, mut waiting) = mpsc::channel::<Vec<Change>>(STEPS_AHEAD);
-    let work = background::work();
-    let taking = tokio::task::spawn_blocking(move || {
-        background::help_with(work);
+    let taking = tokio::task::spawn_blocking(background::helping(move || {
         while let Some(changes) = waiting.blocking_recv() {
             take(&mut taker, &changes);
         }
         taker
-    });
+    }));
     for entity in Entity::ALL {
         copy::read_table(client, entity, bound, &steps).await?;
     }

@@ -47,16 +47,15 @@ pub(super) fn read(path: &StorePath) -> Result<(Snapshot, Open), UpstreamError> 
         .map_or(1, usize::from)
         .clamp(1, MAX_THREADS)
         .min(enterprises.div_ceil(STEP));
-    let work = background::work();
     thread::scope(|scope| {
         let mut helpers = Vec::with_capacity(threads);
         for _ in 1..threads {
             let helper = thread::Builder::new()
                 .name("snapshot-read".to_owned())
-                .spawn_scoped(scope, || {
-                    background::help_with(work);
-                    help(path, &seen, &pieces, &generation)
-                })
+                .spawn_scoped(
+                    scope,
+                    background::helping(|| help(path, &seen, &pieces, &generation)),
+                )
                 .map_err(|error| UpstreamError::Unavailable(format!("starting a thread: {error}")))?;
             helpers.push(helper);
         }
