@@ -145,7 +145,7 @@ fn find_sealed(path: &Path, decision_id: &str) -> Result<Option<(u32, Vec<u8>)>,
 
 /// The same without an index.
 fn find_by_reading(path: &Path, decision_id: &str) -> Result<Option<(u32, Vec<u8>)>, ProveError> {
-    let mut reader = SegmentReader::open(path)?;
+    let mut reader = SegmentReader::open(path)?.reading_ahead();
     let mut number = 0;
     while let Some(group) = reader.next_group()? {
         for (_, record) in group.records() {

@@ -1,5 +1,7 @@
 //! Reads a log: segment after segment, group after group. What is torn or damaged is told by its place.
 
+mod log;
+
 use std::{
     fs::File,
     io,
@@ -11,6 +13,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use thiserror::Error;
 
+pub use self::log::LogReader;
 use super::{
     frame::{self, GroupHeader, Hash},
     segment::{self, SegmentHeader},
@@ -112,7 +115,12 @@ pub struct SegmentReader {
     pub header: SegmentHeader,
     offset: u64,
     sequence: u64,
+    /// What was read ahead, and where it begins; `None` where nothing is.
+    ahead: Option<(u64, Bytes)>,
 }
+
+/// Bytes that are read ahead.
+const AHEAD: usize = 256 * 1024;
 
 impl SegmentReader {
     /// Opens a segment file.
@@ -132,6 +140,7 @@ impl SegmentReader {
             header,
             offset: segment::HEADER as u64,
             sequence: header.first_sequence,
+            ahead: None,
         })
     }
 
@@ -152,7 +161,16 @@ impl SegmentReader {
             },
             offset: segment::HEADER as u64,
             sequence: first_sequence,
+            ahead: None,
         })
+    }
+
+    /// Reads many groups at once, for who reads a segment to its end: a group of one record costs as much as its bytes do.
+    /// What is written meanwhile may be missed, and a group that a failed write takes back may be given.
+    #[must_use]
+    pub fn reading_ahead(mut self) -> Self {
+        self.ahead = Some((0, Bytes::new()));
+        self
     }
 
     /// Goes to a place where a group begins, and the sequence of its first record.
@@ -188,7 +206,22 @@ impl SegmentReader {
     /// The next group; `None` at the end, and where nothing was written yet. May be called again after either, and after
     /// [`ReadError::Damaged`] where the segment is still being written.
     pub fn next_group(&mut self) -> Result<Option<Group>, ReadError> {
+        let mut found = self.group_here();
+        if self.ahead.as_ref().is_some_and(|(_, ahead)| !ahead.is_empty()) && !matches!(found, Ok(Some(_))) {
+            // What was being written when it was read may be whole by now.
+            self.ahead = Some((0, Bytes::new()));
+            found = self.group_here();
+        }
+        if let Ok(Some(group)) = &found {
+            self.offset = group.end();
+            self.sequence = group.header.next_sequence();
+        }
+        found
+    }
+
+    fn group_here(&mut self) -> Result<Option<Group>, ReadError> {
         let mut bytes = [0; frame::HEADER];
+        self.read_ahead(bytes.len())?;
         let read = self.read_up_to(&mut bytes)?;
         if bytes[..read].iter().all(|&byte| byte == 0) {
             return Ok(None);
@@ -206,18 +239,15 @@ impl SegmentReader {
         if !cfg!(fuzzing) && crc32fast::hash(&payload) != header.payload_crc {
             return Err(self.damaged("its records do not have its checksum"));
         }
-        let group = Group {
+        Ok(Some(Group {
             header,
             offset: self.offset,
             payload,
-        };
-        self.offset = group.end();
-        self.sequence = header.next_sequence();
-        Ok(Some(group))
+        }))
     }
 
     /// What stands at this place after [`ReadError::Damaged`], if at least its header is whole and its records are not cut.
-    pub fn damaged_group(&self) -> Result<Option<Group>, ReadError> {
+    pub fn damaged_group(&mut self) -> Result<Option<Group>, ReadError> {
         let mut bytes = [0; frame::HEADER];
         self.read_up_to(&mut bytes)?;
         let Some(header) = GroupHeader::read(&bytes) else {
@@ -232,16 +262,42 @@ impl SegmentReader {
     }
 
     /// The payload of the group at this place; `None` where the file ends before it does.
-    fn payload(&self, header: &GroupHeader) -> Result<Option<Bytes>, ReadError> {
-        let begin = self.offset + frame::HEADER as u64;
-        if begin + u64::from(header.length) > self.length()? {
-            return Ok(None);
+    fn payload(&mut self, header: &GroupHeader) -> Result<Option<Bytes>, ReadError> {
+        let length = header.length as usize;
+        let whole = frame::HEADER + length;
+        if self.ahead_here(whole).is_none() {
+            if self.offset + whole as u64 > self.length()? {
+                return Ok(None);
+            }
+            self.read_ahead(whole)?;
         }
-        let mut payload = vec![0; header.length as usize];
+        if let Some(group) = self.ahead_here(whole) {
+            return Ok(Some(group.slice(frame::HEADER..whole)));
+        }
+        let mut payload = vec![0; length];
         self.file
-            .read_exact_at(&mut payload, begin)
+            .read_exact_at(&mut payload, self.offset + frame::HEADER as u64)
             .map_err(|error| self.io(error))?;
         Ok(Some(payload.into()))
+    }
+
+    /// So many bytes from this place on, if they were read ahead.
+    fn ahead_here(&self, length: usize) -> Option<Bytes> {
+        let (at, bytes) = self.ahead.as_ref()?;
+        let begin = usize::try_from(self.offset.checked_sub(*at)?).ok()?;
+        let end = begin.checked_add(length)?;
+        (end <= bytes.len()).then(|| bytes.slice(begin..end))
+    }
+
+    /// Reads ahead from this place on, at least so many bytes unless the file ends, where they are not there.
+    fn read_ahead(&mut self, length: usize) -> Result<(), ReadError> {
+        if self.ahead.is_some() && self.ahead_here(length).is_none() {
+            let mut bytes = vec![0; length.max(AHEAD)];
+            let read = self.read_at_up_to(&mut bytes, self.offset)?;
+            bytes.truncate(read);
+            self.ahead = Some((self.offset, bytes.into()));
+        }
+        Ok(())
     }
 
     /// Passes over a damaged group to the next whole header behind it, if there is one in the file.
@@ -269,6 +325,10 @@ impl SegmentReader {
     }
 
     fn read_up_to(&self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+        if let Some(bytes) = self.ahead_here(buffer.len()) {
+            buffer.copy_from_slice(&bytes);
+            return Ok(bytes.len());
+        }
         self.read_at_up_to(buffer, self.offset)
     }
 
@@ -302,53 +362,5 @@ impl SegmentReader {
     }
 }
 
-/// Reads a whole log: the groups of every segment of a directory in order, from a sequence on. What a crash tore at the
-/// end of the last segment ends it; any other damage is told once and ends it too.
-#[derive(Debug)]
-pub struct LogReader {
-    segments: std::vec::IntoIter<(u64, PathBuf)>,
-    current: Option<SegmentReader>,
-    from: u64,
-}
-
-impl LogReader {
-    /// Opens the log of a directory; groups that end before `from` are left out, whole segments of them unread.
-    pub fn open(directory: &Path, from: u64) -> Result<Self, ReadError> {
-        let mut segments = segments(directory)?;
-        let first = segments.partition_point(|(sequence, _)| *sequence <= from);
-        segments.drain(..first.saturating_sub(1));
-        Ok(Self {
-            segments: segments.into_iter(),
-            current: None,
-            from,
-        })
-    }
-
-    /// The next group.
-    pub fn next_group(&mut self) -> Result<Option<Group>, ReadError> {
-        loop {
-            let Some(current) = &mut self.current else {
-                let Some((_, path)) = self.segments.next() else {
-                    return Ok(None);
-                };
-                self.current = Some(SegmentReader::open(&path)?);
-                continue;
-            };
-            match current.next_group() {
-                Ok(Some(group)) if group.header.next_sequence() <= self.from => {}
-                Ok(Some(group)) => return Ok(Some(group)),
-                Ok(None) => self.current = None,
-                Err(ReadError::Damaged { .. }) if self.segments.as_slice().is_empty() => return Ok(None),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-impl Iterator for LogReader {
-    type Item = Result<Group, ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_group().transpose()
-    }
-}
+#[cfg(test)]
+mod tests;

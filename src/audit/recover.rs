@@ -56,6 +56,7 @@ pub(super) fn recover(directory: &Path) -> Result<Recovered, ReadError> {
             }
             Err(error) => return Err(error),
         };
+        reader = reader.reading_ahead();
         let header = reader.header;
         let mut recovered = Recovered {
             replica: if header.replica.is_empty() {

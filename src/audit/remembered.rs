@@ -20,7 +20,7 @@ pub fn draws(
 ) -> Result<(), ReadError> {
     let mut handed = 0;
     for (_, path) in segments(directory)?.iter().rev() {
-        let mut reader = SegmentReader::open(path)?;
+        let mut reader = SegmentReader::open(path)?.reading_ahead();
         // What is damaged is for `audit verify` to tell of.
         while let Ok(Some(group)) = reader.next_group() {
             let records = group.records().filter_map(|(_, record)| record);

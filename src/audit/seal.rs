@@ -37,6 +37,7 @@ use super::{
     statement::{self, Lines, StatementFault},
     writer::FullSegment,
 };
+use crate::background;
 
 /// Extension of the text.
 pub const SEAL: &str = "seal";
@@ -45,6 +46,9 @@ pub const SIGNATURE: &str = "sig";
 /// Extension of the leaf hashes that were sealed, 32 bytes each, in order. The root in the seal vouches for them; they tell
 /// which record of a damaged segment is the bad one, and make proofs without reading the segment.
 pub const LEAVES: &str = "leaves";
+
+/// Leaves that go into the tree at once.
+const PIECE: usize = 128;
 
 const TITLE: &str = "greenlane-audit-seal-v1";
 
@@ -182,6 +186,16 @@ pub enum SealError {
     Read(#[from] ReadError),
 }
 
+/// The root of the tree over these leaves.
+fn root_of(leaves: &[Hash]) -> Hash {
+    let mut tree = Tree::default();
+    for leaves in leaves.chunks(PIECE) {
+        tree.extend(leaves.iter().copied());
+        background::give_way();
+    }
+    tree.root()
+}
+
 /// Seals a full segment: cuts what is behind its end, makes the disk have it, and puts its seal beside it.
 ///
 /// `previous` is the digest of the seal before, `now` is taken in whole milliseconds.
@@ -199,7 +213,7 @@ pub fn seal(
         bytes: full.length,
         chain_before: full.header.chain_before,
         chain_after: full.chain,
-        merkle_root: full.leaves.iter().copied().collect::<Tree>().root(),
+        merkle_root: root_of(&full.leaves),
         previous_seal: previous,
         sealed_at: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now),
         public_key: key.public_key(),

@@ -1,13 +1,14 @@
-//! Seals segments as they become full, beside the writer and never in its way.
+//! Seals segments as they become full, beside the writer and never in its way. What else is made of a sealed segment has a
+//! thread of its own: it takes longer, may come later, and must not keep the next seal waiting.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     io,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -28,23 +29,30 @@ use crate::background;
 
 /// Segments that may wait with their leaves; those of others are read again.
 const WAITING: usize = 4;
-/// How far behind the serving threads it comes where they share a processor: a second's work of its own, in pieces of
-/// milliseconds, is what their callers would wait for.
+/// How far behind the serving threads these come where they share a processor.
 const BEHIND: i32 = 10;
+/// How long a seal gives way to calls: a replica shall not be seen with full segments that have none.
+const SEAL_PATIENCE: Duration = Duration::from_millis(100);
+/// What is made of a sealed segment gives way for as long as it takes, unless so many more wait: a log that grows faster
+/// for ever would never be caught up with.
+const SEALED_WAITING: usize = 32;
+const SEALED_PATIENCE: Duration = Duration::from_hours(1);
 /// Time after which a seal that could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Is told of every segment that has a seal: once after it was sealed, and at start of those that were. What others put
-/// beside a segment they put there, unless it is there already. Runs on the sealing thread.
+/// beside a segment they put there, unless it is there already. Runs on a thread of its own, in order, and may
+/// [give way](background::give_way).
 pub type OnSealed = Box<dyn Fn(&SealedSegment) + Send>;
 
-/// The thread that seals the segments of one log.
+/// The threads that seal the segments of one log.
 #[derive(Debug)]
 pub struct Sealer {
     orders: SyncSender<Order>,
     /// Segments whose first sequence is below it are full.
     full_below: Arc<AtomicU64>,
-    thread: JoinHandle<()>,
+    /// The one that seals, and the one that tells of what is sealed.
+    threads: [JoinHandle<()>; 2],
 }
 
 #[derive(Debug)]
@@ -56,26 +64,33 @@ enum Order {
 }
 
 impl Sealer {
-    /// Starts the thread. It seals nothing before it is told what is full.
+    /// Starts the threads. They seal nothing before they are told what is full.
     pub fn spawn(directory: PathBuf, key: Arc<SigningKey>, on_sealed: OnSealed) -> io::Result<Self> {
         let (orders, receiver) = mpsc::sync_channel(WAITING);
         let full_below = Arc::new(AtomicU64::new(0));
+        let (sealed, told) = mpsc::channel();
         let sealing = Sealing {
             directory,
             key,
-            on_sealed,
+            sealed,
             full_below: Arc::clone(&full_below),
             leaves: HashMap::new(),
             passed: HashSet::new(),
         };
-        let thread = thread::Builder::new().name("sealer".to_owned()).spawn(move || {
-            background::be_nice(BEHIND);
-            sealing.run(&receiver);
-        })?;
+        let start = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new().name(name.to_owned()).spawn(move || {
+                background::be_nice(BEHIND);
+                run();
+            })
+        };
+        let threads = [
+            start("sealer", Box::new(move || sealing.run(&receiver)))?,
+            start("sealed", Box::new(move || tell(&told, &on_sealed)))?,
+        ];
         Ok(Self {
             orders,
             full_below,
-            thread,
+            threads,
         })
     }
 
@@ -95,18 +110,31 @@ impl Sealer {
         let _handed_on = self.orders.try_send(Order::Look);
     }
 
-    /// Whether the thread lives.
+    /// Whether the threads live.
     pub fn is_running(&self) -> bool {
-        !self.thread.is_finished()
+        !self.threads.iter().any(JoinHandle::is_finished)
     }
 
-    /// Seals what is full and ends the thread. What cannot be sealed now is sealed at the next start.
+    /// Seals what is full, tells of it and ends the threads. What cannot be sealed now is sealed at the next start.
     pub fn end(self) {
         // Fails only where the thread has ended.
         let _handed_on = self.orders.send(Order::End);
-        if self.thread.join().is_err() {
-            error!("the sealing thread panicked");
+        for thread in self.threads {
+            if thread.join().is_err() {
+                error!("a sealing thread panicked");
+            }
         }
+    }
+}
+
+/// Tells of what is sealed, until nothing is sealed any more.
+fn tell(sealed: &Receiver<SealedSegment>, on_sealed: &OnSealed) {
+    let mut waiting = VecDeque::new();
+    while let Some(next) = waiting.pop_front().or_else(|| sealed.recv().ok()) {
+        waiting.extend(sealed.try_iter());
+        let many = waiting.len() >= SEALED_WAITING;
+        background::begin(if many { Duration::ZERO } else { SEALED_PATIENCE });
+        on_sealed(&next);
     }
 }
 
@@ -114,7 +142,8 @@ impl Sealer {
 struct Sealing {
     directory: PathBuf,
     key: Arc<SigningKey>,
-    on_sealed: OnSealed,
+    /// Told of what has a seal.
+    sealed: Sender<SealedSegment>,
     full_below: Arc<AtomicU64>,
     /// Full segments that came with their leaves, by first sequence.
     leaves: HashMap<u64, FullSegment>,
@@ -176,8 +205,9 @@ impl Sealing {
                 }),
                 None => self.seal_one(*first, path)?,
             };
-            if let Some(sealed) = &sealed {
-                (self.on_sealed)(sealed);
+            if let Some(sealed) = sealed {
+                // Nobody listens only where that thread has ended, which the service is told of.
+                let _told = self.sealed.send(sealed);
             }
             self.leaves.remove(first);
             self.passed.insert(*first);
@@ -206,6 +236,7 @@ impl Sealing {
             path: path.to_owned(),
             error,
         })?;
+        background::begin(SEAL_PATIENCE);
         let sealed = seal(full, previous, &self.key, Timestamp::now())?;
         info!(
             segment = first,
@@ -229,7 +260,7 @@ impl Sealing {
 ///
 /// What a failed write left behind the last group is no part of it, if the next segment goes on where that group ends.
 pub fn read_full(path: &Path) -> Result<FullSegment, ReadError> {
-    let mut reader = SegmentReader::open(path)?;
+    let mut reader = SegmentReader::open(path)?.reading_ahead();
     let header = reader.header;
     let (mut chain, mut leaves, mut length) = (header.chain_before, Vec::new(), reader.place().0);
     loop {

@@ -8,6 +8,11 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use crate::background;
+
+/// Bytes that are written at once.
+const PIECE: usize = 64 * 1024;
+
 /// Files written so far by this process.
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
@@ -23,7 +28,13 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     name.push(format!(".new-{}", WRITTEN.fetch_add(1, Ordering::Relaxed)));
     let new = path.with_file_name(name);
     let written = File::create(&new)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|mut file| {
+            for piece in bytes.chunks(PIECE) {
+                file.write_all(piece)?;
+                background::give_way();
+            }
+            file.sync_all()
+        })
         .and_then(|()| fs::rename(&new, path))
         .and_then(|()| sync_directory(path));
     if written.is_err() {

@@ -3,20 +3,26 @@
 use std::{collections::BTreeSet, path::Path};
 
 use super::{HEAD, KEY, MAGIC, Place, RECORD, Summary, keys::keys, lane_bit, table};
-use crate::audit::{
-    outline::{DecisionEntry, Outline},
-    read::{ReadError, SegmentReader},
+use crate::{
+    audit::{
+        outline::{DecisionEntry, Outline},
+        read::{ReadError, SegmentReader},
+    },
+    background,
 };
 
 /// The bytes of the index of a segment; each record is shown to `visit` too.
 pub(super) fn index_of(segment: &Path, mut visit: impl FnMut(&Outline<'_>)) -> Result<Vec<u8>, ReadError> {
-    let mut reader = SegmentReader::open(segment)?;
+    let mut reader = SegmentReader::open(segment)?.reading_ahead();
     let mut building = Building::of(reader.length()?);
     while let Some(group) = reader.next_group()? {
         for (in_group, (_, record)) in (0..).zip(group.records()) {
             let record = record.and_then(Outline::of);
             record.iter().for_each(&mut visit);
             building.add(group.offset, in_group, record.as_ref());
+            if in_group % AT_ONCE == 0 {
+                background::give_way();
+            }
         }
     }
     Ok(building.finish(reader.header.first_sequence, reader.place().0))
@@ -26,6 +32,8 @@ pub(super) fn index_of(segment: &Path, mut visit: impl FnMut(&Outline<'_>)) -> R
 const USUAL_RECORD: u64 = 1024;
 /// The same for keys.
 const USUAL_KEYS: usize = 8;
+/// Records of a group that are read at once.
+const AT_ONCE: u32 = 8;
 /// Lists of keys, a power of two.
 const LISTS: usize = 1024;
 
@@ -103,6 +111,7 @@ impl Building {
     fn finish(mut self, first_sequence: u64, segment_bytes: u64) -> Vec<u8> {
         for list in &mut self.keys {
             list.sort_unstable();
+            background::give_way();
         }
         let keys = self.keys.iter().map(Vec::len).sum();
         // Of a segment without a decision the earliest is the later.

@@ -2,6 +2,8 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
+use crate::background;
+
 /// Entries of a block; the last may have fewer.
 const BLOCK: usize = 256;
 const CRC: usize = 4;
@@ -15,6 +17,7 @@ pub(super) fn write<const WIDTH: usize>(bytes: &mut Vec<u8>, entries: impl Itera
             bytes.extend_from_slice(&entry);
         }
         bytes.extend(crc32fast::hash(&bytes[begin..]).to_le_bytes());
+        background::give_way();
     }
 }
 

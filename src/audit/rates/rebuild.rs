@@ -43,7 +43,7 @@ impl RateTable {
     }
 
     fn count_segment(&self, segment: &Path) -> Result<(), ReadError> {
-        let mut reader = SegmentReader::open(segment)?;
+        let mut reader = SegmentReader::open(segment)?.reading_ahead();
         loop {
             match reader.next_group() {
                 Ok(Some(group)) => {

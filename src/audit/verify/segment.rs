@@ -86,7 +86,7 @@ pub(super) fn examine(
         }
         Some(_) => {}
     }
-    examining.groups(reader)?;
+    examining.groups(reader.reading_ahead())?;
     let Examining {
         chain,
         leaves,
