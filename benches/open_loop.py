@@ -26,7 +26,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests/e2e"))
 
-from feed import code, fill  # noqa: E402
+from feed import code, fill, transaction  # noqa: E402
 from harness import Server, eventually  # noqa: E402
 
 SETTINGS = {
@@ -40,6 +40,9 @@ SETTINGS = {
 CURVE = "10,25,50,75,90,100,110,120"
 # Rows of one commit from which on it is taken as a fresh snapshot.
 SWAP = 10_001
+# Enterprises whose changes are recorded, twice each, by commits of so many rows.
+RECORDED = 50_000
+COMMIT = 1_000
 LONG = 1800.0
 ROUNDS = 5
 
@@ -65,9 +68,30 @@ def give_way():
     os.sched_setaffinity(0, {0})
 
 
-def rename(sql, low: int, rows: int, name: str):
-    sql.execute("UPDATE enterprise SET name = ? WHERE customs_code BETWEEN ? AND ?",
-                (name, code("REGULAR", low), code("REGULAR", low + rows - 1)))
+def record(server):
+    """Rows that were changed in truth, to be put into the log again without what it takes to change them."""
+    with contextlib.closing(server.sql()) as sql:
+        [before] = sql.execute("SELECT sequence FROM registry_meta").fetchone()
+        for name in ("Former Firm", "Later Firm"):
+            for low in range(0, RECORDED, COMMIT):
+                sql.execute("UPDATE enterprise SET name = ? WHERE customs_code BETWEEN ? AND ?",
+                            (name, code("REGULAR", low), code("REGULAR", low + COMMIT - 1)))
+        sql.execute("CREATE TABLE recording AS SELECT sequence - ? AS number, entity, key, op, row FROM change_log"
+                    " WHERE sequence > ?", (before + 1, before))
+        sql.execute("CREATE UNIQUE INDEX recording_number ON recording (number)")
+        [recorded] = sql.execute("SELECT count(*) FROM recording").fetchone()
+        assert recorded == 2 * RECORDED, recorded
+        [last] = sql.execute("SELECT sequence FROM registry_meta").fetchone()
+    eventually(lambda: server.metric("greenlane_registry_sequence") >= last, 60, "the server has what was recorded")
+
+
+def replay(sql, number: int, rows: int):
+    """A commit of so many recorded rows from one on."""
+    with transaction(sql):
+        sql.execute("INSERT INTO change_log (sequence, entity, key, op, row, committed_at)"
+                    " SELECT sequence + 1 + number - ?, entity, key, op, row, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+                    " FROM recording, registry_meta WHERE number BETWEEN ? AND ?", (number, number, number + rows - 1))
+        sql.execute("UPDATE registry_meta SET sequence = sequence + ?", (rows,))
 
 
 @contextlib.contextmanager
@@ -76,13 +100,12 @@ def changing(server, rows: int, swap_after: float | None = None):
     until = threading.Event()
 
     def change():
-        if swap_after is None:
-            give_way()
+        give_way()
         begun, commit = time.monotonic(), 0
         due = begun
         with contextlib.closing(server.sql()) as sql:
             while not until.wait(max(0.0, due - time.monotonic())):
-                rename(sql, commit * rows % (100 * rows), rows, f"Firm {commit}")
+                replay(sql, commit * rows % (2 * RECORDED), rows)
                 commit += 1
                 # What could not be written in time is not made up for at once.
                 due = max(due + 1 / 50, time.monotonic())
@@ -92,7 +115,7 @@ def changing(server, rows: int, swap_after: float | None = None):
         give_way()
         if not until.wait(swap_after):
             with contextlib.closing(server.sql()) as sql:
-                rename(sql, 10_000, SWAP, "Swapped")
+                replay(sql, 0, SWAP)
 
     writers = [threading.Thread(target=change)]
     if swap_after is not None:
@@ -127,7 +150,7 @@ def rows(server, options):
     ratios = []
     for number in range(ROUNDS):
         [quiet] = bench(server, options.enterprises, *modest)
-        with changing(server, 1_000):
+        with changing(server, COMMIT):
             [beside] = bench(server, options.enterprises, *modest)
         p99 = [run["latency_ns"]["p99"] / 1e6 for run in (quiet, beside)]
         ratios.append(p99[1] / p99[0])
@@ -151,6 +174,8 @@ def main():
             fill(sql, "REGULAR", options.enterprises)
         server.wait_ready(LONG)
         pin(server.process.pid, {0})
+        if options.only != "curve":
+            record(server)
         rate = options.rate
         if options.only in (None, "curve"):
             rate = curve(server, options)
