@@ -6,11 +6,14 @@
 //!
 //! The signature comes before the claims: of a token that is not believed nothing is told.
 
+mod password;
+
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+pub use self::password::password;
 use super::{
     Cause,
     keys::{Algorithm, KeySet, Present},

@@ -85,6 +85,12 @@ impl Authentication {
         }
     }
 
+    /// Whether a token may make somebody known.
+    pub fn takes_tokens(&self) -> bool {
+        let guard = self.guard.as_ref();
+        guard.is_some_and(|guard| guard.trusted.load().takes_tokens())
+    }
+
     /// Completes when a token is of a key that is not held.
     pub async fn key_wanted(&self) {
         match &self.guard {

@@ -10,7 +10,7 @@
 //! | `/`, `/console/...` | see [`console`] |
 //!
 //! Probes are for anybody. Where callers are asked who they are, all else is for those who may have it: `/v1/...` as its RPC
-//! over gRPC, the console and the metrics for operators.
+//! over gRPC, the console and the metrics for operators. Their token may come as the password of HTTP's Basic authentication too.
 
 pub mod console;
 mod gateway;
@@ -18,6 +18,7 @@ mod relay;
 mod response;
 mod scrape;
 pub mod server;
+mod sign_in;
 
 pub use gateway::{Callers, Gateway, Worker};
 pub use relay::RelaySite;
@@ -33,7 +34,7 @@ use self::{
     scrape::scrape,
 };
 use crate::{
-    access::{Caller, Peer, permission},
+    access::{Caller, Cause, Peer, permission},
     audit::rates::RateTable,
     metrics::Metrics,
     service::{authentication::Authentication, health::Health, status::Refusal},
@@ -62,13 +63,14 @@ pub struct Web {
 }
 
 impl server::Site for Web {
-    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Answer {
+    async fn answer(&self, mut request: Request<Incoming>, peer: &Peer) -> Answer {
         if let Some(answer) = self.open_to_anybody(&request) {
             return not_read(&request).unwrap_or(answer);
         }
+        sign_in::read(request.headers_mut());
         let caller = match self.authentication.caller(peer, request.headers()) {
             Ok(caller) => caller,
-            Err(cause) => return refused(&Refusal::Unauthenticated(cause)),
+            Err(cause) => return self.unknown(cause, request.uri().path()),
         };
         if request.uri().path().starts_with(gateway::PATH) {
             return self.gateway.answer(request, caller, peer).await;
@@ -93,6 +95,15 @@ impl Web {
             "/metrics" if self.open_metrics => scrape(self, request.headers()),
             _ => return None,
         })
+    }
+
+    /// The answer to who is not known; a browser that was to show the console asks them who they are.
+    fn unknown(&self, cause: Cause, path: &str) -> Answer {
+        let mut answer = refused(&Refusal::Unauthenticated(cause));
+        if Console::has(path) && self.authentication.takes_tokens() {
+            sign_in::offer(&mut answer);
+        }
+        answer
     }
 
     /// What operators are shown.

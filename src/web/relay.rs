@@ -14,6 +14,7 @@ use super::{
     response::{Answer, refused, text},
     scrape,
     server::Site,
+    sign_in,
 };
 use crate::{
     access::{Peer, permission},
@@ -41,10 +42,11 @@ pub struct RelaySite {
 
 impl RelaySite {
     /// Whether the figures are for who asks.
-    fn permitted(&self, request: &Request<Incoming>, peer: &Peer) -> Result<(), Refusal> {
+    fn permitted(&self, request: &mut Request<Incoming>, peer: &Peer) -> Result<(), Refusal> {
         if self.open_metrics {
             return Ok(());
         }
+        sign_in::read(request.headers_mut());
         let caller = self.authentication.caller(peer, request.headers());
         let caller = caller.map_err(Refusal::Unauthenticated)?;
         self.authentication
@@ -59,7 +61,7 @@ impl fmt::Debug for RelaySite {
 }
 
 impl Site for RelaySite {
-    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Answer {
+    async fn answer(&self, mut request: Request<Incoming>, peer: &Peer) -> Answer {
         if let Some(refused) = not_read(&request) {
             return refused;
         }
@@ -71,7 +73,7 @@ impl Site for RelaySite {
                 "not ready: the store has not confirmed what the stream holds",
             ),
             "/startupz" => probe(reading.state != "loading", "starting: the store is not read yet"),
-            "/metrics" => match self.permitted(&request, peer) {
+            "/metrics" => match self.permitted(&mut request, peer) {
                 Ok(()) => {
                     self.metrics.read_registry(&reading);
                     if let Some(tls) = &self.tls {

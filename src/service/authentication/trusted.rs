@@ -49,6 +49,11 @@ impl Trusted {
         }
     }
 
+    /// Without an issuer nobody's token is believed.
+    pub(super) fn takes_tokens(&self) -> bool {
+        !self.rules.issuer.is_empty()
+    }
+
     pub(super) fn of_certificate(&self, certificate: &PeerCertificate) -> Result<Known, Cause> {
         let caller = self.callers.of_certificate(certificate)?;
         Ok(Known {
