@@ -26,7 +26,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{feed::SNAPSHOT, parts::Parts, settings::DrainSettings, traces};
-use crate::{service::health::Health, shipments::Shipments};
+use crate::{background, service::health::Health, shipments::Shipments};
 
 /// The parts that answer calls.
 const CALLS: [&str; 3] = ["grpc", "json", "http"];
@@ -112,6 +112,7 @@ impl Drain {
         )
         .await;
         let is_last = |name: &str| name == SNAPSHOT || FLUSH.contains(&name);
+        background::hurry();
         let (begun, flush) = (Instant::now(), bounds.flush.get());
         step(&mut parts, "feed", &stops.rest, |name| !is_last(name), flush / 2).await;
         let left = flush.saturating_sub(begun.elapsed());

@@ -7,6 +7,7 @@
 
 use std::{
     cell::Cell,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -26,6 +27,14 @@ struct Work {
 thread_local! {
     /// `None` where nothing has been begun: calls, and commands that somebody waits for.
     static WORK: Cell<Option<Work>> = const { Cell::new(None) };
+}
+
+/// Whether the program ends.
+static ENDS: AtomicBool = AtomicBool::new(false);
+
+/// No work of this program gives way any more: it ends, there are no calls, and what is left has a bound.
+pub fn hurry() {
+    ENDS.store(true, Ordering::Relaxed);
 }
 
 /// This thread, and those that it starts, get less of a processor by so much niceness where others want the same one. Where
@@ -60,7 +69,8 @@ pub fn helping<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
 pub fn give_way() {
     let Some(work) = WORK.get() else { return };
     let now = Instant::now();
-    if now.duration_since(work.since) >= PIECE && now < work.patient_until {
+    let long = now.duration_since(work.since) >= PIECE;
+    if long && now < work.patient_until && !ENDS.load(Ordering::Relaxed) {
         thread::yield_now();
         WORK.set(Some(Work {
             since: Instant::now(),
@@ -103,6 +113,9 @@ mod tests {
                 scope.spawn(helping(|| assert!(gives_way(), "as who is helped does")));
             });
         });
+        begin(patient);
+        hurry();
+        assert!(!gives_way(), "nobody is left to give way to");
     }
 
     #[test]
