@@ -26,6 +26,13 @@ const MAX_TIME: u64 = 253_402_300_800;
 /// The longest subject, in bytes.
 const MAX_SUBJECT_BYTES: usize = 1024;
 
+/// What stands behind a scheme, which may be in any case of letters (RFC 9110, 11.1), in an `authorization`; `None` where that
+/// is of another scheme.
+pub fn credentials<'a>(authorization: &'a str, scheme: &str) -> Option<&'a str> {
+    let (own, credentials) = authorization.split_at_checked(scheme.len())?;
+    own.eq_ignore_ascii_case(scheme).then_some(credentials)
+}
+
 /// What a token must say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenRules {

@@ -207,9 +207,12 @@ impl SegmentReader {
     /// [`ReadError::Damaged`] where the segment is still being written.
     pub fn next_group(&mut self) -> Result<Option<Group>, ReadError> {
         let mut found = self.group_here();
-        if self.ahead.as_ref().is_some_and(|(_, ahead)| !ahead.is_empty()) && !matches!(found, Ok(Some(_))) {
+        if let Some((_, ahead)) = &mut self.ahead
+            && !ahead.is_empty()
+            && !matches!(found, Ok(Some(_)))
+        {
             // What was being written when it was read may be whole by now.
-            self.ahead = Some((0, Bytes::new()));
+            ahead.clear();
             found = self.group_here();
         }
         if let Ok(Some(group)) = &found {

@@ -33,9 +33,10 @@ const WAITING: usize = 4;
 const BEHIND: i32 = 10;
 /// How long a seal gives way to calls: a replica shall not be seen with full segments that have none.
 const SEAL_PATIENCE: Duration = Duration::from_millis(100);
-/// What is made of a sealed segment gives way for as long as it takes, unless so many more wait: a log that grows faster
-/// for ever would never be caught up with.
+/// So many sealed segments may wait for what is made of them before that gives way no more: a log that grows faster for
+/// ever would never be caught up with.
 const SEALED_WAITING: usize = 32;
+/// How long it gives way else: for as long as it takes.
 const SEALED_PATIENCE: Duration = Duration::from_hours(1);
 /// Time after which a seal that could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);

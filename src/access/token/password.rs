@@ -2,15 +2,14 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-/// What stands before a name and a password, in any case of letters.
+use super::credentials;
+
+/// What stands before a name and a password.
 const SCHEME: &str = "Basic ";
 
 /// The token in an `authorization`; `None` where that is something else.
 pub fn password(authorization: &str) -> Option<String> {
-    let (scheme, encoded) = authorization.split_at_checked(SCHEME.len())?;
-    if !scheme.eq_ignore_ascii_case(SCHEME) {
-        return None;
-    }
+    let encoded = credentials(authorization, SCHEME)?;
     let pair = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     // Whoever has the token is who it says, whatever name they typed.
     let (_, password) = pair.split_once(':')?;

@@ -11,7 +11,7 @@ use crate::access::{Callers, Cause, KeySet, PeerCertificate, TokenRules, token};
 const REMEMBERED_BYTES: u64 = 16 << 20;
 /// What a remembered token takes besides its own bytes.
 const ENTRY_BYTES: u32 = 256;
-/// What stands before a token, in any case of letters (RFC 6750, 2.1; RFC 9110, 11.1).
+/// What stands before a token (RFC 6750, 2.1).
 const SCHEME: &str = "Bearer ";
 
 /// Callers, the keys by which their tokens are believed, and the tokens that were.
@@ -73,10 +73,7 @@ impl Trusted {
             };
         }
         let text = std::str::from_utf8(authorization).map_err(|_| Cause::Malformed)?;
-        let (scheme, token) = text.split_at_checked(SCHEME.len()).ok_or(Cause::Malformed)?;
-        if !scheme.eq_ignore_ascii_case(SCHEME) {
-            return Err(Cause::Malformed);
-        }
+        let token = token::credentials(text, SCHEME).ok_or(Cause::Malformed)?;
         let verified = token::verify(token, &self.keys, &self.rules, now)?;
         let caller = self.callers.of_token(&verified.issuer, &verified.subject)?;
         let known = Known {
