@@ -80,6 +80,8 @@ CASES = [
     ("GreenlaneResyncs", [series("greenlane_upstream_resyncs_total", "0 1x10 2x10 3x10 4x10 5x30", cause="epoch")], [10, 30], 50,
      REPLICA, "a:8080 takes one fresh snapshot after the other"),
     ("GreenlaneResyncs", [series("greenlane_upstream_resyncs_total", "0 9x60", cause="first")], [30, 60], None, None, None),
+    # What is refused is looked at again and again: GreenlaneDataRefused tells of that.
+    ("GreenlaneResyncs", [series("greenlane_upstream_resyncs_total", "0+1x60", cause="refused")], [30, 60], None, None, None),
     ("GreenlaneSlowPropagation", buckets("0+110x60"), [9], 30, REPLICA,
      "Changes take 9.45s to come in force at a:8080"),
     ("GreenlaneSlowPropagation", buckets("0+100x60"), [60], None, None, None),
