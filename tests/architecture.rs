@@ -139,6 +139,7 @@ const RULES: [Rule; 16] = [
             "hex",
             "jiff",
             "lz4_flex",
+            "nkeys",
             "rand",
             "ring",
             "rusqlite",

@@ -5,6 +5,7 @@
 //! key file ------looked at every second---+--> Trusted --> Authentication
 //! key address ---fetched now and then----/      (whole or not at all)
 //! ```
+//! The authorities by which that address is trusted are read again for each fetch.
 //!
 //! What cannot be read or taken stays out, and the last good one in force: an issuer that is away for an hour stops nobody. A key
 //! that the issuer has taken out of its set is believed no longer from the next fetch on.
@@ -30,6 +31,7 @@ use crate::{
     access::{Callers, KeySet, TokenRules},
     metrics::{AuthSource, Metrics},
     service::authentication::{Authentication, Trusted},
+    trust::{NamedFile, client::ClientFiles},
 };
 
 /// How often files are looked at.
@@ -255,7 +257,11 @@ impl KeySource {
             return Ok((KeySet::default(), Self::None));
         }
         let address: KeyAddress = settings.jwks_url.parse().context("auth.jwks_url")?;
-        let fetcher = Fetcher::new(address, &settings.jwks_ca_file).context("auth.jwks_ca_file")?;
+        let files = ClientFiles {
+            ca: NamedFile::new("auth.jwks_ca_file", &settings.jwks_ca_file),
+            ..ClientFiles::default()
+        };
+        let fetcher = Fetcher::new(address, files)?;
         let source = Fetched::new(fetcher, settings.refresh_interval.get());
         Ok((KeySet::default(), Self::Address(Box::new(source))))
     }

@@ -107,7 +107,7 @@ impl App {
     /// Builds every part and binds both addresses; serves nothing yet. With `accept_drift` the first catch-up with the store
     /// is taken whatever the drift.
     pub async fn build(settings: &Settings, master_secret: &str, accept_drift: bool) -> anyhow::Result<Self> {
-        secret::check_password_file(settings)?;
+        secret::check_store_secrets(settings)?;
         let source = Source::open(&feed::source_settings(settings))?;
         // Creates an embedded store, or brings its schema up to date, before anybody reads it.
         source.prepare().context("the registry store")?;

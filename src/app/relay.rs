@@ -60,7 +60,7 @@ impl Relay {
             source.kind() != "nats",
             "--from must be a store: NATS is what a relay feeds"
         );
-        secret::check_password_file(settings)?;
+        secret::check_store_secrets(settings)?;
         let nats = NatsSettings {
             // That is of the store that is read.
             password_file: None,

@@ -40,14 +40,20 @@ pub fn master_secret(settings: &Settings, generate: bool) -> anyhow::Result<Zero
     make(&own)
 }
 
-/// Refuses a file with the password of a store's user that others may read.
-pub fn check_password_file(settings: &Settings) -> anyhow::Result<()> {
-    let file = &settings.upstream.password_file;
-    if file.as_os_str().is_empty() {
-        return Ok(());
+/// Refuses files with what a store knows us by that others may read.
+pub fn check_store_secrets(settings: &Settings) -> anyhow::Result<()> {
+    let upstream = &settings.upstream;
+    for (setting, file) in [
+        ("upstream.password_file", &upstream.password_file),
+        ("upstream.credentials_file", &upstream.credentials_file),
+        ("upstream.tls_key_file", &upstream.tls_key_file),
+    ] {
+        if !file.as_os_str().is_empty() {
+            let opened = secret_file::open(file).map(drop);
+            opened.map_err(told(file)).context(setting)?;
+        }
     }
-    let opened = secret_file::open(file).map(drop);
-    opened.map_err(told(file)).context("upstream.password_file")
+    Ok(())
 }
 
 /// From now on no core dump of this process is written, whatever the system's limits: it would hold every secret. Other

@@ -16,6 +16,7 @@ mod archive;
 mod bucket;
 mod commitments;
 mod connection;
+mod credentials;
 mod deliveries;
 mod fetch;
 pub mod head;

@@ -59,11 +59,11 @@ class Key:
         message.write_bytes(data)
         return self.openssl("pkeyutl", "-sign", "-inkey", self.file, "-rawin", "-in", message)
 
-    def token(self, subject: str, name: str, claims: dict) -> str:
+    def token(self, subject: str, name: str, claims: dict, expires: dict | None = None) -> str:
         """A JWT that this key issues."""
         head = {"typ": "JWT", "alg": "ed25519-nkey"}
         body = {"jti": name, "iat": int(time.time()), "iss": self.public, "name": name, "sub": subject,
-                "nats": claims | {"version": 2}}
+                "nats": claims | {"version": 2}} | (expires or {})
         text = ".".join(base64url(json.dumps(part).encode()) for part in (head, body))
         return f"{text}.{base64url(self.sign(text.encode()))}"
 
@@ -76,8 +76,8 @@ class Accounts:
         operator, account = Key(folder, "operator", OPERATOR), Key(folder, "account", ACCOUNT)
         system, user = Key(folder, "system", ACCOUNT), Key(folder, "user", USER)
         limits = dict.fromkeys(UNLIMITED, -1) | {"wildcards": True}
-        self.token = account.token(user.public, "user", {"type": "user", "pub": {}, "sub": {}, "subs": -1, "data": -1,
-                                                         "payload": -1})
+        self.account, self.user = account, user
+        self.token = self.issue()
         of_account = operator.token(account.public, "account", {"type": "account", "limits": limits})
         # The system's own account may keep nothing, and JetStream asks for one.
         bare = {key: value for key, value in limits.items() if not key.endswith(("_storage", "streams", "consumer"))}
@@ -87,10 +87,23 @@ class Accounts:
         self.config = (f"operator: {of_operator}\nsystem_account: {system.public}\nresolver: MEMORY\n"
                        f"resolver_preload {{ {account.public}: {of_account}, {system.public}: {of_system} }}")
         self.file = folder / "user.creds"
-        self.file.write_text(f"-----BEGIN NATS USER JWT-----\n{self.token}\n------END NATS USER JWT------\n\n"
-                             f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n")
+        self.write(self.token)
         self.login = {"user_jwt_cb": lambda: self.token.encode(),
                       "signature_cb": lambda nonce: base64.b64encode(user.sign(nonce.encode()))}
+
+    def issue(self, seconds: float | None = None) -> str:
+        """A JWT of the user, good for ever or for so long."""
+        expires = {} if seconds is None else {"exp": int(time.time() + seconds)}
+        return self.account.token(self.user.public, "user", {"type": "user", "pub": {}, "sub": {}, "subs": -1, "data": -1,
+                                                             "payload": -1}, expires)
+
+    def write(self, token: str):
+        """Puts a JWT in the place of the one in the file."""
+        file = self.file.with_suffix(".new")
+        file.touch(0o600)
+        file.write_text(f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n"
+                        f"-----BEGIN USER NKEY SEED-----\n{self.user.seed}\n------END USER NKEY SEED------\n")
+        file.replace(self.file)
 
 
 __all__ = ["Accounts"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import os
 import queue
+import shutil
 import ssl
 import subprocess
 import threading
@@ -411,4 +413,9 @@ def test_keys_come_over_tls_from_whoever_has_the_right_certificate(tmp_path, iss
             else:
                 eventually(lambda: "keys could not be fetched" in server.log.read_text(), SOON, "no trust")
                 assert not is_believed(server, issuer, "es256")
+                # The authority is replaced, as it is when it runs out, and nobody starts anything again.
+                replaced = folder / "replaced.crt"
+                shutil.copy(crt, replaced)
+                os.replace(replaced, other)
+                eventually(lambda: is_believed(server, issuer, "es256"), SOON, "the keys by the other authority")
     keys.close()

@@ -371,6 +371,28 @@ def test_a_credentials_file_opens_an_account_and_without_it_nobody_gets_in(tmp_p
         world.same()
         stranger = world.relay({})
         eventually(lambda: "does not answer" in stranger.log_text(), 30, "a refused connection")
+        accounts.file.chmod(0o644)
+        done = world.replicas[0].command("serve")
+        assert done.returncode == 1 and "upstream.credentials_file" in done.stderr and "0644" in done.stderr, done.stderr
+
+
+def test_a_users_jwt_that_runs_out_is_followed_by_the_one_in_the_file_without_a_restart(tmp_path):
+    accounts = Accounts(tmp_path / "accounts")
+    servers = Servers(tmp_path, config=accounts.config, login=accounts.login)
+    known = {"upstream.credentials_file": str(accounts.file)}
+    world = Relayed(tmp_path, servers=servers)
+    with world.exit:
+        world.register()
+        accounts.write(accounts.issue(seconds=20))
+        relay = world.relay(known)
+        replica = world.replica(known)
+        world.same()
+        accounts.write(accounts.token)
+        logs = [relay.log_text, replica.log.read_text]
+        eventually(lambda: all("disconnected from NATS" in log() for log in logs), 60, "the JWT has run out")
+        with Writing(world, 20) as writing:
+            writing.done()
+        world.same()
 
 
 class Certificates:
@@ -480,14 +502,23 @@ def test_a_snapshot_half_put_is_never_used(tmp_path):
     world = Relayed(tmp_path)
     with world.exit:
         world.register(size("RELAY_SNAPSHOT", 200_000))
-        relay = world.relay()
 
         def chunks():
             info = world.servers.info(BUCKET_STREAM)
             return info and info.state.messages > 0
-        eventually(chunks, 120, "chunks of the first snapshot")
-        relay.kill()
-        assert world.servers.info().state.messages == 0, "the snapshot was whole before the relay died"
+
+        async def forget(js):
+            for stream in STREAM, BUCKET_STREAM:
+                await js.delete_stream(stream)
+        for _ in range(5):
+            relay = world.relay()
+            eventually(chunks, 120, "chunks of the first snapshot")
+            relay.kill()
+            if half := world.servers.info().state.messages == 0:
+                break
+            # The snapshot was whole before the relay died: once more, from nothing.
+            world.servers.ask(forget)
+        assert half, "five snapshots were whole before their relays died"
         replica = world.replica(wait=False)
         second = world.relay()
         replica.wait_ready(120)

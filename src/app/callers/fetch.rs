@@ -1,50 +1,46 @@
 //! Fetches a key set: one request on a connection of its own, bounded in time and size. Redirects are not followed, because they
 //! would let one host put another in its place.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
-};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    task::spawn_blocking,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
 
 use super::KeyAddress;
-use crate::access::MAX_KEY_SET_BYTES;
+use crate::{
+    access::MAX_KEY_SET_BYTES,
+    trust::{TrustError, client::ClientFiles},
+};
 
 /// How long a fetch may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Fetches from one address.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Fetcher {
     address: KeyAddress,
-    tls: TlsConnector,
+    files: ClientFiles,
 }
 
 impl Fetcher {
-    /// Trusts those certificates, or, without a file, the system's.
-    pub(super) fn new(address: KeyAddress, ca_file: &Path) -> anyhow::Result<Self> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots(ca_file)?)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self {
-            address,
-            tls: TlsConnector::from(Arc::new(config)),
-        })
+    /// Trusts the authorities of these files as they are when it fetches. That they can be read is seen now.
+    pub(super) fn new(address: KeyAddress, files: ClientFiles) -> Result<Self, TrustError> {
+        let own = Self { address, files };
+        if own.address.is_https {
+            own.files.http()?;
+        }
+        Ok(own)
     }
 
     /// The key set as it is written, or why there is none.
@@ -59,14 +55,26 @@ impl Fetcher {
         let KeyAddress {
             is_https, host, port, ..
         } = &self.address;
+        let tls = if *is_https { Some(self.tls().await?) } else { None };
         let connected = TcpStream::connect((host.as_str(), *port)).await;
         let socket = connected.map_err(|error| error.to_string())?;
-        if !is_https {
+        let Some(tls) = tls else {
             return self.ask_over(socket).await;
-        }
+        };
         let name = ServerName::try_from(host.clone()).map_err(|error| error.to_string())?;
-        let encrypted = self.tls.connect(name, socket).await;
+        let encrypted = TlsConnector::from(Arc::new(tls)).connect(name, socket).await;
         self.ask_over(encrypted.map_err(|error| error.to_string())?).await
+    }
+
+    /// What it trusts now: files may have been replaced since.
+    async fn tls(&self) -> Result<ClientConfig, String> {
+        let files = self.files.clone();
+        let read = spawn_blocking(move || files.http()).await;
+        let mut config = read
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
     }
 
     async fn ask_over(
@@ -110,18 +118,4 @@ impl Fetcher {
             }
         }
     }
-}
-
-fn roots(ca_file: &Path) -> anyhow::Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    if ca_file.as_os_str().is_empty() {
-        // A system's store may hold certificates that cannot be read; the others count.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(roots);
-    }
-    for certificate in CertificateDer::pem_file_iter(ca_file)? {
-        roots.add(certificate?)?;
-    }
-    anyhow::ensure!(!roots.is_empty(), "{} holds no certificate", ca_file.display());
-    Ok(roots)
 }

@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 
 use super::{
     super::{UpstreamError, password},
-    Names, unavailable,
+    Names, credentials, unavailable,
 };
 
 /// How NATS is reached.
@@ -24,7 +24,7 @@ pub struct NatsSettings {
     pub heartbeat_interval: Duration,
     /// Password of the user that the address names, in place of one there; read for every connection.
     pub password_file: Option<PathBuf>,
-    /// A `.creds` file, if there is one.
+    /// A `.creds` file, if there is one, in place of a user; read for every connection.
     pub credentials_file: Option<PathBuf>,
     /// Trusted authorities, in PEM; the system's without.
     pub tls_ca_file: Option<PathBuf>,
@@ -114,16 +114,21 @@ pub async fn connect(settings: &NatsSettings) -> Result<Client, UpstreamError> {
     // One server that does not answer must leave time for the others.
     let each =
         u32::try_from(servers.addresses.len()).map_or(settings.timeout, |count| settings.timeout / count);
-    let options = match (&servers.user, &settings.password_file) {
-        (Some((name, _)), Some(file)) => {
-            // At once, so that a file that is not there is told of as what it is.
+    let (user, password_file) = (&servers.user, &settings.password_file);
+    // Files at once too, so that one that cannot be used is told of as what it is.
+    let options = match (&settings.credentials_file, user, password_file) {
+        (Some(file), ..) => {
+            credentials::answer(file, &[]).await?;
+            with_credentials_file(file.clone())
+        }
+        (None, Some((name, _)), Some(file)) => {
             password::read(file).await?;
             with_password_file(name.clone(), file.clone())
         }
-        (Some((name, password)), None) => {
+        (None, Some((name, password)), None) => {
             ConnectOptions::new().user_and_password(name.clone(), password.clone())
         }
-        (None, _) => ConnectOptions::new(),
+        (None, None, _) => ConnectOptions::new(),
     };
     let mut options = options
         .name("greenlane")
@@ -134,12 +139,6 @@ pub async fn connect(settings: &NatsSettings) -> Result<Client, UpstreamError> {
         .reconnect_delay_callback(reconnect_wait)
         .event_callback(|event| async move { note(&event) })
         .require_tls(servers.tls);
-    if let Some(file) = &settings.credentials_file {
-        let read = options.credentials_file(file).await;
-        options = read.map_err(|error| {
-            UpstreamError::Unsupported(format!("upstream.credentials_file: {}: {error}", file.display()))
-        })?;
-    }
     if let Some(file) = &settings.tls_ca_file {
         options = options.add_root_certificates(file.clone());
     }
@@ -163,6 +162,14 @@ fn with_password_file(name: String, file: PathBuf) -> ConnectOptions {
             auth.password = Some(password.as_str().to_owned());
             Ok(auth)
         }
+    })
+}
+
+/// Options that read the credentials anew for every connection, also for one that restores itself.
+fn with_credentials_file(file: PathBuf) -> ConnectOptions {
+    ConnectOptions::with_auth_callback(move |nonce| {
+        let file = file.clone();
+        async move { credentials::answer(&file, &nonce).await.map_err(AuthError::new) }
     })
 }
 
