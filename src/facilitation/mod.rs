@@ -166,6 +166,13 @@ impl Facilitation {
         self.freshness
     }
 
+    /// Has what the registry holds of the parties of these declarations at hand when they are decided next.
+    pub fn touch<'d>(&self, declarations: impl Iterator<Item = &'d Declaration>) {
+        if let Some(generation) = &*self.registry.borrowed() {
+            generation.touch(declarations.flat_map(|own| &own.parties));
+        }
+    }
+
     /// Decides a declaration that was accepted at that instant, and hands the outcome to `answer`.
     pub fn decide<T>(
         &self,

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::domain::{
     CreditTier,
+    declaration::Party,
     enterprise::{RegisteredEnterprise, Schedule},
     identifier::{AeoCode, EnterpriseId},
     order::ControlOrder,
@@ -148,6 +149,11 @@ impl Generation {
         // A long commit: wait for its end and keep the next one out.
         let _writer = self.writer();
         (read(View(self)), self.sequence.load(Ordering::Acquire))
+    }
+
+    /// As [`View::touch`].
+    pub fn touch<'p>(&self, parties: impl Iterator<Item = &'p Party>) {
+        View(self).touch(parties);
     }
 
     /// The last commit that is in.

@@ -49,6 +49,8 @@ impl<E: Message> Encoder for ProtoEncoder<E> {
     type Error = Status;
 
     fn encode(&mut self, item: E, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        // At once: the answers to a batch would outgrow their buffer again and again, and be moved each time.
+        buffer.reserve(item.encoded_len());
         item.encode(buffer)
             .map_err(|_| Status::internal("the answer could not be encoded"))
     }

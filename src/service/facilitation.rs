@@ -220,7 +220,7 @@ impl FacilitationRpc {
         I: IntoIterator<Item = Result<Bytes, Violations>, IntoIter: ExactSizeIterator>,
     {
         self.ready()?;
-        let items = items.into_iter();
+        let mut items = items.into_iter();
         if items.len() > MAX_BATCH {
             return Err(Refusal::Invalid(Violations::of(
                 "requests",
@@ -229,40 +229,41 @@ impl FacilitationRpc {
         }
         let mut moment = Moment::now();
         let begun = moment.monotonic;
-        let valid = |bytes: Result<Bytes, Violations>| {
-            let bytes = bytes.map_err(Refusal::Invalid)?;
-            let request = self.read(&bytes, &moment)?;
-            Ok::<_, Refusal>((bytes, request))
-        };
-        let items: Vec<_> = items.map(valid).collect();
-        let wanted = items
-            .iter()
-            .flatten()
-            .filter_map(|(_, request)| request.wanted().cloned());
-        let wanted: Vec<_> = wanted.collect();
-        let reached = if wanted.is_empty() {
-            None
-        } else {
-            let reached = self.reach_all(&wanted, deadline).await;
-            moment = Moment::now();
-            Some(reached)
-        };
-        let decide = |item: Result<(Bytes, Request), Refusal>, moment: &Moment| {
-            let (bytes, request) = item?;
-            if let (Some(reached), Some(wanted)) = (&reached, request.wanted()) {
-                reached(wanted)?;
-            }
-            self.in_time(deadline, moment)?;
-            self.decide(&bytes, &request, moment, caller)
-        };
+        let mut versions = self.versions(deadline);
         // All of them are gathered before the first is waited for: they share groups.
         let mut decided = Vec::with_capacity(items.len());
-        for (place, item) in items.into_iter().enumerate() {
-            if place > 0 && place % BATCH_TURN == 0 {
+        let mut turn = Vec::with_capacity(BATCH_TURN.min(items.len()));
+        loop {
+            turn.extend(items.by_ref().take(BATCH_TURN).map(|bytes| {
+                let bytes = bytes.map_err(Refusal::Invalid)?;
+                let request = self.read(&bytes, &moment)?;
+                Ok::<_, Refusal>((bytes, request))
+            }));
+            if turn.is_empty() {
+                break;
+            }
+            let wanted = |(_, request): &(_, Request)| request.wanted().cloned();
+            let wanted: Vec<_> = turn.iter().flatten().filter_map(wanted).collect();
+            if !wanted.is_empty() {
+                versions.reach_all(&wanted).await;
+                moment = Moment::now();
+            }
+            let requests = turn.iter().flatten();
+            self.facilitation
+                .touch(requests.map(|(_, request)| &request.valid.declaration));
+            decided.extend(turn.iter().map(|item| {
+                let (bytes, request) = item.as_ref().map_err(Refusal::clone)?;
+                if let Some(wanted) = request.wanted() {
+                    versions.reached(wanted)?;
+                }
+                self.in_time(deadline, &moment)?;
+                self.decide(bytes, request, &moment, caller)
+            }));
+            turn.clear();
+            if items.len() > 0 {
                 yield_now().await;
                 moment = Moment::now();
             }
-            decided.push(decide(item, &moment));
         }
         let mut results = Vec::with_capacity(decided.len());
         for decided in decided {

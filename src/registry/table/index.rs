@@ -72,6 +72,19 @@ impl Index {
         hashes.iter().enumerate().map(find).collect()
     }
 
+    /// Looks for the slots with keys of these hashes, for each of which `is` holds with its place among them; gives how many
+    /// there are. What it is called for is that what it read is near the processor then: under all locks, so that no look-up
+    /// in memory waits for another.
+    pub(super) fn touch(&self, hashes: &[usize], is: impl Fn(usize, Slot) -> bool) -> usize {
+        let locked: ArrayVec<_, SHARDS> = self.0.shards().iter().map(|shard| shard.read()).collect();
+        let found = |(place, hash): (usize, &usize)| {
+            locked[self.0.determine_shard(*hash)]
+                .get(*hash as u64, |(slot, _)| is(place, *slot))
+                .is_some()
+        };
+        hashes.iter().enumerate().filter(|own| found(*own)).count()
+    }
+
     /// Puts a slot in the place of the one for which `same` holds, or as another one. `rehash` tells the hash of any slot
     /// that is in it already.
     pub(super) fn put(

@@ -14,6 +14,7 @@ mod rows;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrayvec::ArrayVec;
+use smallvec::SmallVec;
 
 use self::{
     index::{Entry, Index},
@@ -74,6 +75,24 @@ impl Table {
             .into_iter()
             .map(|slot| Some(self.rows.get(slot?)?.1))
             .collect()
+    }
+
+    /// Has these at hand when they are asked for next.
+    pub(super) fn touch(&self, keys: &[CustomsKey], codes: &[SocialCreditKey]) -> usize {
+        let hashes: SmallVec<[usize; 64]> = keys.iter().map(|key| self.by_customs.hash(key)).collect();
+        let mut found = self
+            .by_customs
+            .touch(&hashes, |place, slot| self.rows.is(slot, keys[place]));
+        if !codes.is_empty() {
+            let hashes: SmallVec<[usize; 64]> = codes
+                .iter()
+                .map(|code| self.by_social_credit.hash(code))
+                .collect();
+            found += self.by_social_credit.touch(&hashes, |place, slot| {
+                self.rows.social_credit(slot) == Some(codes[place])
+            });
+        }
+        found
     }
 
     /// The enterprise to which a social credit code leads.

@@ -1,8 +1,11 @@
 //! Answers that wait for a registry version.
 
-use std::time::Duration;
+use std::{slice, time::Duration};
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 
 use super::FacilitationRpc;
 use crate::{
@@ -11,85 +14,70 @@ use crate::{
     wire::pb,
 };
 
-/// How long a request waits for `min_registry_version` where its deadline is later.
+/// How long a call waits for `min_registry_version` where its deadline is later, however many it names.
 const VERSION_WAIT: Duration = Duration::from_secs(1);
 
+/// Versions that a call waits for.
+pub(super) struct Versions {
+    positions: watch::Receiver<Option<Position>>,
+    /// Until when.
+    until: Instant,
+    /// Whether that is the call's deadline.
+    is_deadline: bool,
+}
+
 impl FacilitationRpc {
-    /// Waits until the registry has reached a version, at most until the deadline or [`VERSION_WAIT`].
+    /// Versions that a call waits for from now on, until its deadline or for [`VERSION_WAIT`].
+    pub(super) fn versions(&self, deadline: Option<Deadline>) -> Versions {
+        let bound = Instant::now() + VERSION_WAIT;
+        let deadline = deadline
+            .map(|deadline| deadline.0)
+            .filter(|deadline| *deadline <= bound);
+        Versions {
+            positions: self.feed.positions(),
+            until: deadline.unwrap_or(bound),
+            is_deadline: deadline.is_some(),
+        }
+    }
+
+    /// Waits until the registry has reached a version.
     pub(super) async fn reach(
         &self,
         wanted: &pb::RegistryVersion,
         deadline: Option<Deadline>,
     ) -> Result<(), Refusal> {
-        let mut positions = self.feed.positions();
-        let reached = |position: &Option<Position>| {
-            position
-                .as_ref()
-                .is_some_and(|position| reaches(position, wanted))
-        };
-        if reached(&positions.borrow()) {
-            return Ok(());
-        }
-        let bound = Instant::now() + VERSION_WAIT;
-        let limit = deadline.map_or(bound, |deadline| deadline.0.min(bound));
-        if let Ok(Ok(_)) = tokio::time::timeout_at(limit, positions.wait_for(reached)).await {
-            return Ok(());
-        }
-        Err(Self::not_reached(
-            &positions,
-            wanted,
-            deadline.is_some_and(|deadline| deadline.0 <= bound),
-        ))
-    }
-
-    fn not_reached(
-        positions: &watch::Receiver<Option<Position>>,
-        wanted: &pb::RegistryVersion,
-        deadline_first: bool,
-    ) -> Refusal {
-        let ours = positions
-            .borrow()
-            .as_ref()
-            .is_some_and(|position| *position.epoch == *wanted.epoch);
-        match (ours, deadline_first) {
-            (false, _) => Refusal::OtherEpoch,
-            (true, true) => Refusal::DeadlineExceeded,
-            (true, false) => Refusal::Behind,
-        }
-    }
-
-    /// Waits until the registry has reached every version, for as long as one would be waited for alone, and tells which it
-    /// has reached.
-    pub(super) async fn reach_all(
-        &self,
-        wanted: &[pb::RegistryVersion],
-        deadline: Option<Deadline>,
-    ) -> impl Fn(&pb::RegistryVersion) -> Result<(), Refusal> + use<> {
-        let mut positions = self.feed.positions();
-        let reached = |position: &Option<Position>| {
-            position
-                .as_ref()
-                .is_some_and(|position| wanted.iter().all(|wanted| reaches(position, wanted)))
-        };
-        let bound = Instant::now() + VERSION_WAIT;
-        let limit = deadline.map_or(bound, |deadline| deadline.0.min(bound));
-        // Those that were not reached are told so one by one.
-        drop(tokio::time::timeout_at(limit, positions.wait_for(reached)).await);
-        let deadline_first = deadline.is_some_and(|deadline| deadline.0 <= Instant::now());
-        move |wanted| {
-            let position = positions.borrow();
-            if position
-                .as_ref()
-                .is_some_and(|position| reaches(position, wanted))
-            {
-                return Ok(());
-            }
-            drop(position);
-            Err(Self::not_reached(&positions, wanted, deadline_first))
-        }
+        let mut versions = self.versions(deadline);
+        versions.reach_all(slice::from_ref(wanted)).await;
+        versions.reached(wanted)
     }
 }
 
-fn reaches(position: &Position, wanted: &pb::RegistryVersion) -> bool {
-    *position.epoch == *wanted.epoch && position.sequence >= wanted.sequence
+impl Versions {
+    /// Waits until the registry has reached every one of these, as long as there is time.
+    pub(super) async fn reach_all(&mut self, wanted: &[pb::RegistryVersion]) {
+        let all =
+            |position: &Option<Position>| wanted.iter().all(|wanted| reaches(position.as_ref(), wanted));
+        // Those that were not reached are told so one by one.
+        drop(timeout_at(self.until, self.positions.wait_for(all)).await);
+    }
+
+    /// Whether the registry has reached a version that was waited for.
+    pub(super) fn reached(&self, wanted: &pb::RegistryVersion) -> Result<(), Refusal> {
+        let position = self.positions.borrow();
+        if reaches(position.as_ref(), wanted) {
+            return Ok(());
+        }
+        let is_ours = position
+            .as_ref()
+            .is_some_and(|position| *position.epoch == *wanted.epoch);
+        Err(match (is_ours, self.is_deadline) {
+            (false, _) => Refusal::OtherEpoch,
+            (true, true) => Refusal::DeadlineExceeded,
+            (true, false) => Refusal::Behind,
+        })
+    }
+}
+
+fn reaches(position: Option<&Position>, wanted: &pb::RegistryVersion) -> bool {
+    position.is_some_and(|position| *position.epoch == *wanted.epoch && position.sequence >= wanted.sequence)
 }
