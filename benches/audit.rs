@@ -25,7 +25,7 @@ use clap::Parser;
 use greenlane::{
     audit::{
         archive::{PolicyArchive, activation},
-        frame::{HEADER, push_record},
+        group::NewGroup,
         read::LogReader,
         replay::{Replayed, Replayer, replay_log},
         scan::Selection,
@@ -207,8 +207,7 @@ fn write_log(world: &mut World, facilitation: &Facilitation, directory: &Path, r
     };
     let moments = [at("2026-03-31T15:59:59Z"), at("2026-03-31T16:00:00Z")];
     let mut decision = Vec::new();
-    let mut group = Vec::new();
-    let mut leaves = Vec::new();
+    let mut group = NewGroup::default();
     for number in 0..records {
         if number == records / 3 {
             world.put_orders(Orders::Matching);
@@ -221,7 +220,7 @@ fn write_log(world: &mut World, facilitation: &Facilitation, directory: &Path, r
             let parameters = Arc::new(Parameters::compile(document).expect("good parameters"));
             let book = PolicyBook::new(world.book.policies().to_vec(), parameters).expect("lawful");
             let changed = in_force(&book);
-            leaves.push(push_in(&mut group, &changed));
+            group.push(|buffer| buffer.extend_from_slice(&changed));
             writer.set_opening(vec![changed]);
             facilitation.replace_policies(book);
         }
@@ -230,9 +229,6 @@ fn write_log(world: &mut World, facilitation: &Facilitation, directory: &Path, r
         decide(world, facilitation, moment, &request, |decoded, outcome| {
             decision.clear();
             encode::decision(&mut decision, DECISION_ID, decoded, outcome);
-            if group.is_empty() {
-                group.resize(HEADER, 0);
-            }
             let record = DecisionRecord {
                 recorded_at: moment.timestamp,
                 request: &request,
@@ -240,27 +236,17 @@ fn write_log(world: &mut World, facilitation: &Facilitation, directory: &Path, r
                 outcome,
                 caller: "anonymous",
             };
-            leaves.push(push_record(&mut group, |buffer| {
-                record::decision(buffer, &record);
-            }));
+            group.push(|buffer| record::decision(buffer, &record));
         });
-        if leaves.len() >= GROUP || number + 1 == records {
-            writer.append(&mut group, &leaves, 0).expect("written");
+        if group.len() >= GROUP || number + 1 == records {
+            writer.append(&mut group, 0).expect("written");
             group.clear();
-            leaves.clear();
         }
     }
     println!(
         "{records} decisions decided and logged by one core in {:.2} s",
         begun.elapsed().as_secs_f64()
     );
-}
-
-fn push_in(group: &mut Vec<u8>, record: &[u8]) -> greenlane::audit::frame::Hash {
-    if group.is_empty() {
-        group.resize(HEADER, 0);
-    }
-    push_record(group, |buffer| buffer.extend_from_slice(record))
 }
 
 fn replay(directory: &Path, records: usize) {

@@ -5,12 +5,15 @@
 use greenlane::{
     audit::{
         decision::of_record,
+        index::notes::{NotedDecision, Notes},
         outline::Outline,
+        rates::Observation,
         replay::{Replayed, Replayer},
     },
     domain::{
         Freshness, Ppm,
         decision::{Decision, InspectionBasis, Lane, ReasonCode},
+        declaration::Declaration,
     },
     facilitation::{Moment, Outcome, Simulation},
     wire::{
@@ -87,7 +90,13 @@ pub(crate) fn record_of(bytes: &[u8], moment: &Moment) -> Option<Vec<u8>> {
         valid.accepted_at,
         &WORLD.clock,
         moment,
-        |outcome| record(bytes, &request, &outcome),
+        |outcome| {
+            let record = record(bytes, &request, &outcome);
+            if usual::request(bytes, &WORLD.window).is_some() {
+                noted_as_read(&valid.declaration, &outcome, &record);
+            }
+            record
+        },
     );
     // Every input by itself: the declaration of one is not remembered for another.
     facilitation.draws().forget(&valid.declaration.number);
@@ -112,6 +121,19 @@ fn record(bytes: &[u8], request: &pb::DecideRequest, outcome: &Outcome<'_>) -> V
         assert_eq!(message.encode_to_vec(), record, "prost writes another record");
     }
     record
+}
+
+/// What the index has of a usual request's decision is noted of it as it is read from its record.
+fn noted_as_read(declaration: &Declaration, outcome: &Outcome<'_>, record: &[u8]) {
+    let (mut noted, mut read) = (Notes::default(), Notes::default());
+    noted.decided(&NotedDecision {
+        id: DECISION_ID,
+        declaration,
+        outcome,
+        observation: &Observation::made(outcome, declaration.customs_office),
+    });
+    read.read(Some(record));
+    assert_eq!(noted, read, "two ways to note one decision");
 }
 
 /// The answer; written in two ways, it is the same to the byte.

@@ -14,7 +14,8 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use greenlane::{
     audit::{
-        frame::{self, Hash, push_record},
+        frame::{self, Hash},
+        group::NewGroup,
         head::SignedHead,
         index::{Key, SegmentIndex},
         prove::{Proof, prove},
@@ -257,10 +258,7 @@ fn writer(
 }
 
 fn append(writer: &mut Writer, records: &[Vec<u8>]) -> Result<u64, WriteError> {
-    let mut group = vec![0; frame::HEADER];
-    let push = |record: &Vec<u8>| push_record(&mut group, |buffer| buffer.extend(record));
-    let leaves: Vec<Hash> = records.iter().map(push).collect();
-    writer.append(&mut group, &leaves, WRITTEN_AT)
+    writer.append(&mut NewGroup::of(records), WRITTEN_AT)
 }
 
 /// Records of which none is a decision.

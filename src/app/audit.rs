@@ -15,7 +15,7 @@ use super::{
 use crate::{
     audit::{
         archive::activation,
-        index::{INDEX, SegmentIndex},
+        index::{INDEX, SegmentIndex, notes::SegmentNotes},
         log::{AuditLog, Lane, OnFailure, record},
         query::OwnLog,
         rates::{self, RATES, RateTable},
@@ -182,16 +182,23 @@ impl Proof {
 }
 
 /// What is put beside a segment once it is sealed.
-fn add_sidecars(sealed: &SealedSegment) {
+fn add_sidecars(sealed: &SealedSegment, notes: Option<SegmentNotes>) {
     let segment = &sealed.path;
     if segment.with_extension(INDEX).exists() && segment.with_extension(RATES).exists() {
         return;
     }
-    // One reading for both. Without an index a query makes it, without counts the next start counts.
-    let counts = RateTable::of_segment();
-    if let Err(problem) = SegmentIndex::build_and_visit(segment, |record| counts.count_record(record)) {
+    let notes = match notes.map_or_else(|| SegmentNotes::read(segment), Ok) {
+        Ok(notes) => notes,
+        Err(problem) => {
+            warn!(%problem, "a sealed audit segment cannot be read");
+            return;
+        }
+    };
+    // Without an index a query makes it, without counts the next start counts.
+    if let Err(problem) = SegmentIndex::put(segment, &notes) {
         warn!(%problem, "an audit segment could not be indexed");
-    } else if let Err(problem) = rates::put_beside(segment, &counts) {
+    }
+    if let Err(problem) = rates::put_beside(segment, notes.counts()) {
         warn!(%problem, "the realized rates of an audit segment could not be put beside it");
     }
 }

@@ -1,4 +1,4 @@
-//! The index of a sealed segment: where each record is, and which records name a key. Made from the segment alone, so that
+//! The index of a sealed segment: where each record is, and which records name a key. What the segment says is enough for it, so that
 //! it can be made again; only a guide, for whoever finds a record by it looks at the record itself.
 //!
 //! `<first sequence>.index`, all numbers little-endian:
@@ -19,6 +19,7 @@
 
 mod build;
 pub(super) mod keys;
+pub mod notes;
 mod table;
 
 use std::{
@@ -31,8 +32,8 @@ use std::{
 use bytes::Buf as _;
 use thiserror::Error;
 
-use self::table::Table;
-use super::{outline::Outline, read::ReadError, sidecar};
+use self::{notes::SegmentNotes, table::Table};
+use super::{read::ReadError, sidecar};
 use crate::wire::pb::Lane;
 
 /// Extension of an index.
@@ -199,18 +200,16 @@ impl SegmentIndex {
 
     /// Makes the index of a segment, which is read whole, and puts it beside it.
     pub fn build(segment: &Path) -> Result<Self, IndexError> {
-        Self::build_and_visit(segment, |_| {})
+        let notes = SegmentNotes::read(segment)?;
+        Self::put(segment, &notes)?;
+        Self::open(&sidecar::path(segment, INDEX))
     }
 
-    /// As [`Self::build`], and shows every record to `visit`, so that what else is made of them reads nothing again.
-    pub fn build_and_visit(segment: &Path, visit: impl FnMut(&Outline<'_>)) -> Result<Self, IndexError> {
+    /// Puts the index beside the segment that the notes are of.
+    pub fn put(segment: &Path, notes: &SegmentNotes) -> Result<(), IndexError> {
         let path = sidecar::path(segment, INDEX);
-        let bytes = build::index_of(segment, visit)?;
-        sidecar::write(&path, &bytes).map_err(|error| IndexError::Io {
-            path: path.clone(),
-            error,
-        })?;
-        Self::open(&path)
+        let written = sidecar::write(&path, &build::index_of(notes));
+        written.map_err(|error| IndexError::Io { path, error })
     }
 
     /// Opens an index file. Its tables are checked as they are read.

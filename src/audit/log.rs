@@ -18,7 +18,8 @@ use tokio::sync::{Notify, watch};
 use tracing::{error, info};
 
 use super::{
-    frame::{self, Hash, push_record},
+    group::NewGroup,
+    index::notes::Notes,
     writer::{Head, TakeFull, WriteError, Writer, WriterSettings},
 };
 use crate::wire::{convert, pb};
@@ -125,16 +126,15 @@ impl AuditLog {
 
     /// Appends records as a group of their own, now. Gives the sequence of the first.
     pub fn append(&self, records: &[pb::AuditRecord]) -> Result<u64, WriteError> {
-        let (mut group, leaves) = group_of(records);
-        self.write(&mut self.state(), &mut group, &leaves)
+        self.write(&mut self.state(), &mut group_of(records))
     }
 
     /// Tells that policies come in force; segments begin with them from now on. To be called before they decide anything.
     pub fn activate(&self, activation: pb::PolicyActivation) -> Result<u64, WriteError> {
         let [opened, activation] = opening(&self.opened, activation);
-        let (mut group, leaves) = group_of(std::slice::from_ref(&activation));
+        let mut group = group_of(std::slice::from_ref(&activation));
         let mut state = self.state();
-        let first = self.write(&mut state, &mut group, &leaves)?;
+        let first = self.write(&mut state, &mut group)?;
         let records = [opened, activation]
             .iter()
             .map(pb::AuditRecord::encode_to_vec)
@@ -164,11 +164,11 @@ impl AuditLog {
     }
 
     /// Writes the group of a lane, or says what is to become of its decisions.
-    fn write_lane(&self, group: &mut [u8], leaves: &[Hash]) -> Result<(), NotLogged> {
+    fn write_lane(&self, group: &mut NewGroup) -> Result<(), NotLogged> {
         let mut state = self.state();
         let written = self
             .write_unlogged(&mut state)
-            .and_then(|()| self.write(&mut state, group, leaves));
+            .and_then(|()| self.write(&mut state, group));
         match (written, self.on_failure) {
             (Ok(_), _) => Ok(()),
             (Err(_), OnFailure::Refuse) => Err(NotLogged),
@@ -179,7 +179,7 @@ impl AuditLog {
                     from: now,
                     to: now,
                 });
-                unlogged.decisions += leaves.len() as u64;
+                unlogged.decisions += group.len() as u64;
                 unlogged.to = now;
                 Ok(())
             }
@@ -196,14 +196,13 @@ impl AuditLog {
             from: Some(convert::instant(unlogged.from)),
             to: Some(convert::instant(unlogged.to)),
         });
-        let (mut group, leaves) = group_of(&[record(entry)]);
-        self.write(state, &mut group, &leaves)?;
+        self.write(state, &mut group_of(&[record(entry)]))?;
         state.unlogged = None;
         Ok(())
     }
 
-    fn write(&self, state: &mut State, group: &mut [u8], leaves: &[Hash]) -> Result<u64, WriteError> {
-        match state.writer.append(group, leaves, nanoseconds_now()) {
+    fn write(&self, state: &mut State, group: &mut NewGroup) -> Result<u64, WriteError> {
+        match state.writer.append(group, nanoseconds_now()) {
             Ok(first) => {
                 if std::mem::take(&mut state.failing) {
                     info!("the audit log is written again");
@@ -242,14 +241,8 @@ pub fn record(entry: pb::audit_record::Entry) -> pb::AuditRecord {
     }
 }
 
-fn group_of(records: &[pb::AuditRecord]) -> (Vec<u8>, Vec<Hash>) {
-    let mut group = vec![0; frame::HEADER];
-    let put = |record: &pb::AuditRecord| {
-        // A vector always has room.
-        push_record(&mut group, |buffer| buffer.extend(record.encode_to_vec()))
-    };
-    let leaves = records.iter().map(put).collect();
-    (group, leaves)
+fn group_of(records: &[pb::AuditRecord]) -> NewGroup {
+    NewGroup::of(records.iter().map(pb::AuditRecord::encode_to_vec))
 }
 
 fn nanoseconds_now() -> i64 {
@@ -271,9 +264,7 @@ struct LaneState {
 /// Records that are not written yet.
 #[derive(Debug, Default)]
 struct Gathered {
-    /// Room for the group's header, and its payload.
-    group: Vec<u8>,
-    leaves: Vec<Hash>,
+    group: NewGroup,
     waiting: Arc<Waiting>,
 }
 
@@ -318,17 +309,23 @@ impl Lane {
 
     /// Puts a record, whose bytes `write` appends, into the group that is being gathered.
     pub fn append(&self, write: impl FnOnce(&mut Vec<u8>)) -> Appended {
+        self.put(|group| group.push(write))
+    }
+
+    /// The same of a record that need not be read for its segment's index: `note` notes what is in it.
+    pub fn append_noted(&self, write: impl FnOnce(&mut Vec<u8>), note: impl FnOnce(&mut Notes)) -> Appended {
+        self.put(|group| group.push_noted(write, note))
+    }
+
+    fn put(&self, push: impl FnOnce(&mut NewGroup)) -> Appended {
         let Some(lane) = &self.0 else {
             return Appended(None);
         };
         let mut gathered = lane.gathered();
-        if gathered.leaves.is_empty() {
-            gathered.group.clear();
-            gathered.group.resize(frame::HEADER, 0);
+        if gathered.group.is_empty() {
             lane.begun.notify_one();
         }
-        let leaf = push_record(&mut gathered.group, write);
-        gathered.leaves.push(leaf);
+        push(&mut gathered.group);
         Appended(Some(Arc::clone(&gathered.waiting)))
     }
 
@@ -341,11 +338,11 @@ impl Lane {
         loop {
             lane.begun.notified().await;
             std::mem::swap(&mut *lane.gathered(), &mut spare);
-            if spare.leaves.is_empty() {
+            if spare.group.is_empty() {
                 continue;
             }
-            let written = lane.log.write_lane(&mut spare.group, &spare.leaves);
-            spare.leaves.clear();
+            let written = lane.log.write_lane(&mut spare.group);
+            spare.group.clear();
             let waiting = std::mem::take(&mut spare.waiting);
             let before = std::mem::replace(&mut *waiting.written(), Written::Done(written));
             if let Written::NotYet(wakers) = before {

@@ -1,9 +1,9 @@
 //! Proof: the log in which every answered decision stands, and what can be shown from it.
 //!
 //! ```text
-//! Lane::append -> group -> Writer -> <first sequence>.segment -> seal -> ship
-//!                                          |
-//!                                          +-> read -> verify, query, replay, draws, rates
+//! Lane::append -> group -> Writer -> <first sequence>.segment -> seal -> index, rates, ship
+//!                   |                      |
+//!                   +-> notes              +-> read -> verify, query, replay, draws, rates
 //! ```
 //!
 //! **Invariants.** An answer leaves after the group with its record was written. Sequences are gap-free. A reader needs
@@ -13,6 +13,7 @@ pub mod archive;
 pub mod decision;
 pub mod draw;
 pub mod frame;
+pub mod group;
 pub mod head;
 pub mod index;
 pub mod log;

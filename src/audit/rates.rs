@@ -19,6 +19,7 @@ mod report;
 pub mod sequence;
 mod stored;
 
+pub use logged::Counted;
 pub use observation::Observation;
 pub use rebuild::{RATES, count_beside, put_beside};
 pub use report::{QUARTER_ALPHA, Ratio, Report, Scope, breached, over_all_offices, ratio_to_regular, report};

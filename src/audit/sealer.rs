@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 
 use super::{
     frame::Hash,
+    index::notes::SegmentNotes,
     read::{ReadError, SegmentReader},
     seal::{SEAL, SealError, SealedSegment, SignedSeal, seal},
     segment,
@@ -41,10 +42,16 @@ const SEALED_PATIENCE: Duration = Duration::from_hours(1);
 /// Time after which a seal that could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Is told of every segment that has a seal: once after it was sealed, and at start of those that were. What others put
-/// beside a segment they put there, unless it is there already. Runs on a thread of its own, in order, and may
-/// [give way](background::give_way).
-pub type OnSealed = Box<dyn Fn(&SealedSegment) + Send>;
+/// Sealed segments that may wait with their notes, some 5 MiB each; the others are read.
+const NOTES_WAITING: usize = 2;
+
+/// Is told of every segment that has a seal: once after it was sealed, and at start of those that were; with the notes of it,
+/// where there are any. What others put beside a segment they put there, unless it is there already. Runs on a thread of its
+/// own, in order, and may [give way](background::give_way).
+pub type OnSealed = Box<dyn Fn(&SealedSegment, Option<SegmentNotes>) + Send>;
+
+/// A sealed segment on its way to be told of, and its notes. What goes with them lives as long as they do.
+type Told = (SealedSegment, Option<(SegmentNotes, Arc<()>)>);
 
 /// The threads that seal the segments of one log.
 #[derive(Debug)]
@@ -76,6 +83,7 @@ impl Sealer {
             sealed,
             full_below: Arc::clone(&full_below),
             leaves: HashMap::new(),
+            noted: Arc::default(),
             passed: HashSet::new(),
         };
         let start = |name: &str, run: Box<dyn FnOnce() + Send>| {
@@ -129,13 +137,15 @@ impl Sealer {
 }
 
 /// Tells of what is sealed, until nothing is sealed any more.
-fn tell(sealed: &Receiver<SealedSegment>, on_sealed: &OnSealed) {
+fn tell(sealed: &Receiver<Told>, on_sealed: &OnSealed) {
     let mut waiting = VecDeque::new();
-    while let Some(next) = waiting.pop_front().or_else(|| sealed.recv().ok()) {
+    while let Some((next, notes)) = waiting.pop_front().or_else(|| sealed.recv().ok()) {
         waiting.extend(sealed.try_iter());
         let many = waiting.len() >= SEALED_WAITING;
         background::begin(if many { Duration::ZERO } else { SEALED_PATIENCE });
-        on_sealed(&next);
+        let (notes, waiting_notes) = notes.unzip();
+        on_sealed(&next, notes);
+        drop(waiting_notes);
     }
 }
 
@@ -144,10 +154,12 @@ struct Sealing {
     directory: PathBuf,
     key: Arc<SigningKey>,
     /// Told of what has a seal.
-    sealed: Sender<SealedSegment>,
+    sealed: Sender<Told>,
     full_below: Arc<AtomicU64>,
     /// Full segments that came with their leaves, by first sequence.
     leaves: HashMap<u64, FullSegment>,
+    /// Held by all notes that wait, too.
+    noted: Arc<()>,
     /// Segments that are done, or damaged.
     passed: HashSet<u64>,
 }
@@ -161,32 +173,48 @@ impl Sealing {
             } else {
                 orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
-            let end = match order {
-                Ok(Order::Full(full)) => {
-                    if self.leaves.len() < WAITING {
-                        self.leaves.insert(full.header.first_sequence, *full);
-                    }
-                    false
-                }
-                Ok(Order::Look) | Err(RecvTimeoutError::Timeout) => false,
-                Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => true,
+            let mut end = match order {
+                Ok(order) => self.take(order),
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => true,
             };
-            let sealed = self.seal_all();
-            if let Err(problem) = &sealed
-                && !pending
-            {
-                warn!(%problem, "an audit segment could not be sealed; trying again");
+            loop {
+                let full_below = self.full_below.load(Ordering::Acquire);
+                // What is full by then has been handed on: whatever lies there, with its leaves, need not be read.
+                for order in orders.try_iter() {
+                    end |= self.take(order);
+                }
+                let sealed = self.seal_all(full_below);
+                if let Err(problem) = &sealed
+                    && !pending
+                {
+                    warn!(%problem, "an audit segment could not be sealed; trying again");
+                }
+                pending = sealed.is_err();
+                if pending || self.full_below.load(Ordering::Acquire) == full_below {
+                    break;
+                }
             }
-            pending = sealed.is_err();
             if end {
                 return;
             }
         }
     }
 
+    /// Whether it is the last order.
+    fn take(&mut self, order: Order) -> bool {
+        if let Order::Full(full) = order {
+            let first = full.header.first_sequence;
+            if self.leaves.len() < WAITING && !self.passed.contains(&first) {
+                self.leaves.insert(first, *full);
+            }
+            return false;
+        }
+        matches!(order, Order::End)
+    }
+
     /// Seals in order, so that each can name the one before; stops at the first that cannot be written now.
-    fn seal_all(&mut self) -> Result<(), SealError> {
-        let full_below = self.full_below.load(Ordering::Acquire);
+    fn seal_all(&mut self, full_below: u64) -> Result<(), SealError> {
         let directory = self.directory.clone();
         let at = |path: &Path| {
             let path = path.to_owned();
@@ -206,11 +234,13 @@ impl Sealing {
                 }),
                 None => self.seal_one(*first, path)?,
             };
+            let notes = self.leaves.remove(first).and_then(|full| full.notes);
             if let Some(sealed) = sealed {
+                let notes = notes.filter(|_| Arc::strong_count(&self.noted) <= NOTES_WAITING);
+                let notes = notes.map(|notes| (notes, Arc::clone(&self.noted)));
                 // Nobody listens only where that thread has ended, which the service is told of.
-                let _told = self.sealed.send(sealed);
+                let _told = self.sealed.send((sealed, notes));
             }
-            self.leaves.remove(first);
             self.passed.insert(*first);
         }
         Ok(())
@@ -301,5 +331,6 @@ pub fn read_full(path: &Path) -> Result<FullSegment, ReadError> {
         length,
         leaves,
         chain,
+        notes: None,
     })
 }

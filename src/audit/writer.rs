@@ -12,7 +12,9 @@ use thiserror::Error;
 
 use self::open_segment::OpenSegment;
 use super::{
-    frame::{self, GroupHeader, Hash, push_record},
+    frame::{self, GroupHeader, Hash},
+    group::NewGroup,
+    index::notes::SegmentNotes,
     recover::{Recovered, recover},
     segment::{self, ReplicaName, SegmentHeader},
     sidecar::make_private_directory,
@@ -75,6 +77,8 @@ pub struct FullSegment {
     pub leaves: Vec<Hash>,
     /// Chain of its last group.
     pub chain: Hash,
+    /// What its index is made of, unless it was begun by an earlier run.
+    pub notes: Option<SegmentNotes>,
 }
 
 /// Where a log ends.
@@ -154,6 +158,7 @@ impl Writer {
                     header: last.header,
                     end: last.end,
                     leaves: last.leaves,
+                    notes: None,
                     // Whatever is behind the last whole group was never acknowledged.
                     dirty: true,
                 };
@@ -194,12 +199,13 @@ impl Writer {
         }
     }
 
-    /// Appends a group of records: `group` is [`frame::HEADER`] bytes of room and the payload, `leaves` the records' leaf hashes.
-    /// Gives the sequence of the first. After an error nothing of it is in the log, and the next call tries again.
-    pub fn append(&mut self, group: &mut [u8], leaves: &[Hash], now: i64) -> Result<u64, WriteError> {
+    /// Appends a group of records. Gives the sequence of the first. After an error nothing of it is in the log, and the next
+    /// call tries again.
+    pub fn append(&mut self, group: &mut NewGroup, now: i64) -> Result<u64, WriteError> {
+        let (bytes, ..) = group.parts();
         let full = self.open.as_ref().is_some_and(|open| {
             // A segment takes at least one group behind those it begins with, however large.
-            let size = open.end + group.len() as u64;
+            let size = open.end + bytes.len() as u64;
             size > self.settings.segment_bytes && open.leaves.len() > self.opening.len()
         });
         if full {
@@ -208,7 +214,7 @@ impl Writer {
         if self.open.is_none() {
             self.begin_segment(now)?;
         }
-        self.append_group(group, leaves, now)
+        self.append_group(group, now)
     }
 
     /// Makes the disk have everything that was written.
@@ -216,7 +222,8 @@ impl Writer {
         self.open.as_ref().map_or(Ok(()), OpenSegment::sync)
     }
 
-    fn append_group(&mut self, group: &mut [u8], leaves: &[Hash], now: i64) -> Result<u64, WriteError> {
+    fn append_group(&mut self, group: &mut NewGroup, now: i64) -> Result<u64, WriteError> {
+        let (group, leaves, notes) = group.parts();
         let (Some(open), Some((room, payload))) =
             (&mut self.open, group.split_first_chunk_mut::<{ frame::HEADER }>())
         else {
@@ -248,8 +255,12 @@ impl Writer {
             }
             return Err(error);
         }
+        let begin = open.end;
         open.end += group.len() as u64;
         open.leaves.extend(leaves);
+        if let Some(own) = &mut open.notes {
+            own.add(begin..open.end, notes);
+        }
         self.next_sequence = header.next_sequence();
         self.chain = header.chain;
         Ok(header.first_sequence)
@@ -268,13 +279,8 @@ impl Writer {
         if self.opening.is_empty() {
             return Ok(());
         }
-        let mut group = vec![0; frame::HEADER];
-        let leaves: Vec<Hash> = self
-            .opening
-            .iter()
-            .map(|record| push_record(&mut group, |buffer| buffer.extend(record)))
-            .collect();
-        if let Err(error) = self.append_group(&mut group, &leaves, now) {
+        let mut group = NewGroup::of(&self.opening);
+        if let Err(error) = self.append_group(&mut group, now) {
             // Without its opening it is no segment: the next group begins another.
             if let Some(open) = self.open.take() {
                 let _removed = fs::remove_file(&open.path);
@@ -291,6 +297,7 @@ impl Writer {
             header,
             end,
             leaves,
+            notes,
             ..
         }) = self.open.take()
         {
@@ -300,6 +307,7 @@ impl Writer {
                 length: end,
                 leaves,
                 chain: self.chain,
+                notes,
             });
         }
     }

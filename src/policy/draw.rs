@@ -85,21 +85,19 @@ impl Epoch {
 
     /// Such as "2026-11".
     pub fn name(self) -> ArrayString<7> {
-        let digit = |value: u16| char::from(b'0' + u8::try_from(value % 10).unwrap_or_default());
+        let digit = |value: u16| b'0' + u8::try_from(value % 10).unwrap_or_default();
         let (year, month) = (self.year, u16::from(self.month));
-        let mut name = ArrayString::new();
-        for character in [
+        let name = [
             digit(year / 1000),
             digit(year / 100),
             digit(year / 10),
             digit(year),
-            '-',
+            b'-',
             digit(month / 10),
             digit(month),
-        ] {
-            name.push(character);
-        }
-        name
+        ];
+        // Digits are text.
+        ArrayString::from_byte_string(&name).unwrap_or_default()
     }
 
     /// The month after it; the last one that there is follows on itself.

@@ -52,7 +52,7 @@ fn seal_anew(directory: &Path, segment: &Path, key: SigningKey) {
     for extension in [SEAL, SIGNATURE, LEAVES] {
         fs::remove_file(sidecar::path(segment, extension)).unwrap();
     }
-    let sealer = Sealer::spawn(directory.to_owned(), key.into(), Box::new(|_| {})).unwrap();
+    let sealer = Sealer::spawn(directory.to_owned(), key.into(), Box::new(|_, _| {})).unwrap();
     let active = greenlane::audit::segment::list(directory)
         .unwrap()
         .pop()

@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use greenlane::audit::{
     frame::{GroupHeader, Hash},
+    group::NewGroup,
     index::{INDEX, IndexError, Key, SegmentIndex},
     prove::{ProveError, prove},
     segment::{self, ReplicaName, SegmentHeader},
@@ -11,7 +12,7 @@ use greenlane::audit::{
     writer::{WriteError, Writer, WriterSettings},
 };
 
-use crate::support::audit::{Log, REPLICA, decision_id, group, opening};
+use crate::support::audit::{Log, REPLICA, decision_id, opening};
 
 /// A segment with a header and one group.
 fn forge(path: &Path, first_sequence: u64, group: (u64, u32), payload: &[u8]) {
@@ -47,8 +48,7 @@ fn append(log: &Log) -> Result<u64, WriteError> {
     let mut writer = Writer::open(settings, Box::new(drop)).unwrap();
     writer.set_opening(opening(&log.key.public_key()));
     assert!(writer.head().sequence < u64::MAX);
-    let (mut group, leaves) = group(&[vec![8, 1]]);
-    writer.append(&mut group, &leaves, 0)
+    writer.append(&mut NewGroup::of([[8, 1]]), 0)
 }
 
 #[test]

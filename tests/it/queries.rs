@@ -58,7 +58,7 @@ impl Own {
             sync: false,
         };
         let key = Arc::new(SigningKey::load_or_make(&folder.path().join("signing.key")).unwrap());
-        let sealer = Sealer::spawn(folder.path().to_owned(), key, Box::new(|_| ())).unwrap();
+        let sealer = Sealer::spawn(folder.path().to_owned(), key, Box::new(|_, _| ())).unwrap();
         let (opened, activation) = (pb::LogOpened::default(), pb::PolicyActivation::default());
         let log = AuditLog::open(
             settings,

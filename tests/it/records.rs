@@ -1,5 +1,9 @@
 use greenlane::{
-    audit::rates::Observation,
+    audit::{
+        index::notes::{NotedDecision, Notes},
+        rates::Observation,
+    },
+    facilitation::Outcome,
     wire::{
         encode, pb,
         record::{Entry, LoggedFacts, LoggedOutcome, entry_of},
@@ -12,7 +16,7 @@ use crate::{
     properties::world,
     support::{
         cases,
-        records::{Answered, DECISION_ID, outcome, plausible, request},
+        records::{Answered, DECISION_ID, outcome, plausible, request, write},
     },
 };
 
@@ -76,8 +80,27 @@ proptest! {
     fn what_a_record_adds_to_the_realized_rates_is_what_its_decision_did(world in world()) {
         let world = plausible(world);
         let facts = world.facts();
-        let made = Observation::made(&outcome(&world, &facts), world.declaration.customs_office);
+        let outcome = outcome(&world, &facts);
+        let made = Observation::made(&outcome, world.declaration.customs_office);
         prop_assert_eq!(Observation::logged(&Answered::of(&world).record), Some(made));
+    }
+
+    #[test]
+    fn what_is_noted_of_a_decision_for_the_index_is_what_is_read_from_its_record(world in world(), repeated: bool) {
+        let world = plausible(world);
+        let facts = world.facts();
+        let outcome = Outcome { repeated, ..outcome(&world, &facts) };
+        let (mut noted, mut read) = (Notes::default(), Notes::default());
+        noted.decided(&NotedDecision {
+            id: DECISION_ID,
+            declaration: &world.declaration,
+            outcome: &outcome,
+            observation: &Observation::made(&outcome, world.declaration.customs_office),
+        });
+        let mut record = Vec::new();
+        write(&mut record, &world, &outcome);
+        read.read(Some(&record));
+        prop_assert_eq!(noted, read);
     }
 
     #[test]

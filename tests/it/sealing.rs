@@ -8,11 +8,11 @@ use std::{
 };
 
 use greenlane::audit::{
-    index::{INDEX, IndexError, Key, SegmentIndex},
+    index::{INDEX, IndexError, Key, SegmentIndex, notes::SegmentNotes},
     prove::{Proof, ProofFault, ProveError, prove},
     read::SegmentReader,
     retention::Retention,
-    seal::{LEAVES, SEAL, SIGNATURE, Seal, SignedSeal},
+    seal::{LEAVES, SEAL, SIGNATURE, Seal, SealedSegment, SignedSeal},
     sealer::Sealer,
     sidecar,
     signing::SigningKey,
@@ -101,7 +101,7 @@ fn what_an_earlier_run_left_is_sealed_as_if_it_had_been_sealed_then() {
             .unwrap();
     }
     let (sender, told) = mpsc::channel();
-    let hook = Box::new(move |sealed: &greenlane::audit::seal::SealedSegment| {
+    let hook = Box::new(move |sealed: &SealedSegment, _| {
         sender.send(sealed.seal.segment).unwrap();
     });
     let sealer = Sealer::spawn(log.path().to_owned(), Arc::clone(&log.key), hook).unwrap();
@@ -132,7 +132,7 @@ fn a_damaged_segment_gets_no_seal_and_keeps_its_bytes() {
     let mut bytes = fs::read(path).unwrap();
     bytes[700] ^= 1;
     fs::write(path, &bytes).unwrap();
-    let sealer = Sealer::spawn(log.path().to_owned(), Arc::clone(&log.key), Box::new(|_| {})).unwrap();
+    let sealer = Sealer::spawn(log.path().to_owned(), Arc::clone(&log.key), Box::new(|_, _| {})).unwrap();
     sealer.catch_up(log.head.segment);
     sealer.end();
     assert!(!sidecar::path(path, SEAL).exists());
@@ -309,6 +309,34 @@ fn an_index_finds_every_record_by_every_key() {
             && summary.has_lane(Lane::Manual)
             && !summary.has_lane(Lane::Unspecified)
     );
+}
+
+#[test]
+fn an_index_made_of_what_was_noted_is_the_one_that_is_made_of_the_segment() {
+    let mut log = Log::write(30, SEGMENT);
+    let begun_earlier = log.head.segment;
+    let (sender, told) = mpsc::channel();
+    let on_sealed = Box::new(move |sealed: &SealedSegment, notes| {
+        sender
+            .send((sealed.seal.segment, sealed.path.clone(), notes))
+            .unwrap();
+    });
+    log.append_telling(30..200, SEGMENT, on_sealed);
+    let mut segments = 0;
+    for (first, path, notes) in told {
+        let index = sidecar::path(&path, INDEX);
+        // What an earlier run wrote was not noted by this one.
+        assert!(notes.is_none() || first > begun_earlier);
+        let Some(notes) = notes else { continue };
+        segments += 1;
+        SegmentIndex::put(&path, &notes).unwrap();
+        let of_notes = fs::read(&index).unwrap();
+        SegmentIndex::build(&path).unwrap();
+        assert_eq!(of_notes, fs::read(&index).unwrap(), "segment {first}");
+        let read = SegmentNotes::read(&path).unwrap();
+        assert_eq!(notes.counts().to_bytes(), read.counts().to_bytes());
+    }
+    assert!(segments > 0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a record is looked up by.
 
-use super::{Kind, hash};
+use super::{Kind, hash, notes::NotedDecision};
 use crate::{audit::outline::Outline, domain::identifier::ContainerNumber};
 
 /// Gives the hash of a key, unless it is missing.
@@ -66,5 +66,43 @@ pub(super) fn keys(record: &Outline<'_>, mut give: impl FnMut(u64)) {
     }
     if let Some(entry) = &record.inspection {
         give(Kind::Decision, entry.decision_id.as_bytes());
+    }
+}
+
+/// The same of a decision whose record need not be read.
+pub(super) fn decision_keys(decision: &NotedDecision<'_>, give: impl FnMut(u64)) {
+    let mut give = present(give);
+    let NotedDecision {
+        id,
+        declaration,
+        outcome,
+        ..
+    } = decision;
+    give(Kind::Decision, id.as_bytes());
+    give(Kind::Declaration, declaration.number.as_bytes());
+    for number in &declaration.containers {
+        give(Kind::Container, number.as_bytes());
+    }
+    if let Some(number) = &declaration.transport_document {
+        give(Kind::TransportDocument, number.as_bytes());
+    }
+    for party in &declaration.parties {
+        give(Kind::Enterprise, party.id.as_str().as_bytes());
+    }
+    for party in &outcome.decision.parties {
+        if let Some(code) = &party.customs_code {
+            give(Kind::Enterprise, code.as_bytes());
+        }
+    }
+    for party in outcome.parties {
+        if let Some(enterprise) = &party.enterprise {
+            give(Kind::Enterprise, enterprise.customs_code.as_bytes());
+            if let Some(code) = &enterprise.social_credit_code {
+                give(Kind::Enterprise, code.as_bytes());
+            }
+        }
+        if let Some(operator) = &party.operator {
+            give(Kind::Enterprise, operator.aeo_code.as_str().as_bytes());
+        }
     }
 }

@@ -69,32 +69,58 @@ impl Observation {
     }
 }
 
+/// What of a record counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// A decision on a declaration that had not been decided before.
+    Decided(Observation),
+    /// A recorded inspection of a declaration, and where that was decided.
+    Inspected(DeclarationNumber, Cell),
+}
+
+impl Counted {
+    /// Gives what of a logged record counts.
+    pub fn each(record: &Outline<'_>, mut give: impl FnMut(Self)) {
+        let decision = record.decision.as_ref();
+        let first = decision.filter(|entry| !entry.repeated_declaration);
+        if let Some(observation) = first.and_then(observation) {
+            give(Self::Decided(observation));
+        }
+        if let Some(inspected) = record.inspection.as_ref().and_then(Self::inspected) {
+            give(inspected);
+        }
+    }
+
+    fn inspected(entry: &pb::InspectionEntry) -> Option<Self> {
+        let cell = Cell {
+            month: entry.month.parse().ok()?,
+            customs_office: entry.customs_office.parse().ok()?,
+            credit_tier: CreditTier::from_number(entry.credit_tier)?,
+        };
+        Some(Self::Inspected(entry.declaration_number.parse().ok()?, cell))
+    }
+}
+
 impl RateTable {
     /// Counts a logged record.
     pub fn count_record(&self, record: &Outline<'_>) {
-        let decision = record.decision.as_ref();
-        if let Some(entry) = decision.filter(|entry| !entry.repeated_declaration)
-            && let Some(observation) = observation(entry)
-        {
-            self.count(&observation);
-        }
-        if let Some(entry) = &record.inspection {
-            self.count_inspection(entry);
-        }
+        Counted::each(record, |counted| self.add(&counted));
     }
 
     /// Counts a recorded inspection, once a declaration.
     pub fn count_inspection(&self, entry: &pb::InspectionEntry) {
-        let inspected = || -> Option<(DeclarationNumber, Cell)> {
-            let cell = Cell {
-                month: entry.month.parse().ok()?,
-                customs_office: entry.customs_office.parse().ok()?,
-                credit_tier: CreditTier::from_number(entry.credit_tier)?,
-            };
-            Some((entry.declaration_number.parse().ok()?, cell))
-        };
-        if let Some((number, cell)) = inspected() {
-            self.inspected(number, cell);
+        if let Some(inspected) = Counted::inspected(entry) {
+            self.add(&inspected);
+        }
+    }
+
+    /// Counts what counts.
+    pub fn add(&self, counted: &Counted) {
+        match counted {
+            Counted::Decided(observation) => self.count(observation),
+            Counted::Inspected(number, cell) => {
+                self.inspected(*number, *cell);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@ use std::{fs, path::Path};
 
 use super::*;
 use crate::audit::{
-    frame::push_record,
+    group::NewGroup,
     segment::ReplicaName,
     writer::{Writer, WriterSettings},
 };
@@ -20,10 +20,8 @@ fn write(directory: &Path) -> PathBuf {
     };
     let mut writer = Writer::open(settings, Box::new(drop)).expect("a log");
     for (number, size) in SIZES.into_iter().enumerate() {
-        let mut group = vec![0; frame::HEADER];
         let record = vec![u8::try_from(number).unwrap_or_default(); size];
-        let leaf = push_record(&mut group, |buffer| buffer.extend(&record));
-        writer.append(&mut group, &[leaf], 0).expect("appended");
+        writer.append(&mut NewGroup::of([record]), 0).expect("appended");
     }
     let end = writer.head().offset;
     let path = segment::path(directory, 1);

@@ -12,6 +12,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use super::{
     super::{
         frame::Hash,
+        index::notes::SegmentNotes,
         segment::{self, SegmentHeader},
         sidecar::sync_directory,
     },
@@ -27,6 +28,8 @@ pub(super) struct OpenSegment {
     /// Where its last group ends.
     pub(super) end: u64,
     pub(super) leaves: Vec<Hash>,
+    /// What its index is made of; `None` where an earlier run began it.
+    pub(super) notes: Option<SegmentNotes>,
     /// Bytes behind the end are what a write left that failed.
     pub(super) dirty: bool,
 }
@@ -64,9 +67,10 @@ impl OpenSegment {
         }
         Ok(Self {
             file,
-            header,
             end: segment::HEADER as u64,
             leaves: Vec::new(),
+            notes: Some(SegmentNotes::of(header.first_sequence)),
+            header,
             dirty: false,
             path,
         })

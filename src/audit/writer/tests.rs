@@ -19,12 +19,7 @@ fn open(directory: &Path, segment_bytes: u64) -> Writer {
 }
 
 fn append(writer: &mut Writer, records: &[&str]) -> Result<u64, WriteError> {
-    let mut group = vec![0; frame::HEADER];
-    let leaves: Vec<Hash> = records
-        .iter()
-        .map(|record| push_record(&mut group, |buffer| buffer.extend(record.as_bytes())))
-        .collect();
-    writer.append(&mut group, &leaves, 7)
+    writer.append(&mut NewGroup::of(records), 7)
 }
 
 /// Every record of a log with its sequence; the chain is held against the groups as they are read.

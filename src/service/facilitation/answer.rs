@@ -8,7 +8,7 @@ use uuid::{Uuid, fmt::Hyphenated};
 use super::{FacilitationRpc, Request, encoded::Encoded};
 use crate::{
     access::Caller,
-    audit::{log::Appended, rates::Observation},
+    audit::{index::notes::NotedDecision, log::Appended, rates::Observation},
     domain::{decision::Lane, identifier::DeclarationNumber},
     facilitation::Moment,
     service::{given::Given, status::Refusal},
@@ -105,15 +105,15 @@ impl FacilitationRpc {
         caller: &Caller,
     ) -> Result<Decided, Refusal> {
         match &request.message {
-            None => self.decided(bytes, &request.valid, &request.valid.declaration, moment, caller),
-            Some(message) => self.decided(bytes, &request.valid, &**message, moment, caller),
+            None => self.decided(bytes, request, &request.valid.declaration, moment, caller),
+            Some(message) => self.decided(bytes, request, &**message, moment, caller),
         }
     }
 
     fn decided(
         &self,
         bytes: &Bytes,
-        valid: &ValidRequest,
+        Request { valid, message }: &Request,
         asked: &impl Asked,
         moment: &Moment,
         caller: &Caller,
@@ -131,7 +131,8 @@ impl FacilitationRpc {
                 let mut text = [0; Hyphenated::LENGTH];
                 let text = id.hyphenated().encode_lower(&mut text);
                 encode::decision(&mut decision.0, text, asked, &outcome);
-                let appended = self.lane.append(|buffer| {
+                let observation = Observation::made(&outcome, declaration.customs_office);
+                let write = |buffer: &mut Vec<u8>| {
                     let record = record::DecisionRecord {
                         recorded_at: moment.timestamp,
                         request: bytes,
@@ -140,7 +141,19 @@ impl FacilitationRpc {
                         caller: &caller.name,
                     };
                     record::decision(buffer, &record);
-                });
+                };
+                let appended = if message.is_none() {
+                    let noted = NotedDecision {
+                        id: text,
+                        declaration,
+                        outcome: &outcome,
+                        observation: &observation,
+                    };
+                    self.lane.append_noted(write, |notes| notes.decided(&noted))
+                } else {
+                    // What was sent need not be in its normal form.
+                    self.lane.append(write)
+                };
                 // The log keeps everything; few orders have a reason that not everybody may read.
                 if !caller.sees_confidential() && outcome.decision.is_confidential() {
                     decision.clear();
@@ -150,7 +163,7 @@ impl FacilitationRpc {
                     decision,
                     id,
                     appended,
-                    observation: Observation::made(&outcome, declaration.customs_office),
+                    observation,
                     lane: outcome.decision.lane,
                     number: declaration.number,
                     repeated: outcome.repeated,

@@ -9,9 +9,10 @@ use std::{
 use greenlane::{
     audit::{
         frame::{self, GroupHeader, Hash, push_record},
+        group::NewGroup,
         head::SignedHead,
         read::SegmentReader,
-        sealer::Sealer,
+        sealer::{OnSealed, Sealer},
         segment::{self, ReplicaName, SegmentHeader},
         signing::SigningKey,
         verify::{HeadText, Report, verify},
@@ -83,7 +84,7 @@ pub(crate) fn opening(public_key: &Hash) -> Vec<Vec<u8>> {
 }
 
 /// A group with room for its header, and its leaves.
-pub(crate) fn group(records: &[Vec<u8>]) -> (Vec<u8>, Vec<Hash>) {
+fn group(records: &[Vec<u8>]) -> (Vec<u8>, Vec<Hash>) {
     let mut group = vec![0; frame::HEADER];
     let leaves = records
         .iter()
@@ -113,9 +114,18 @@ impl Log {
 
     /// Opens the log and appends more.
     pub(crate) fn append(&mut self, numbers: std::ops::Range<u64>, segment_bytes: u64) {
+        self.append_telling(numbers, segment_bytes, Box::new(|_, _| {}));
+    }
+
+    /// The same, and tells of what is sealed.
+    pub(crate) fn append_telling(
+        &mut self,
+        numbers: std::ops::Range<u64>,
+        segment_bytes: u64,
+        on_sealed: OnSealed,
+    ) {
         let directory = self.path();
-        let sealer =
-            Sealer::spawn(directory.to_owned(), Arc::clone(&self.key), Box::new(drop_sealed)).unwrap();
+        let sealer = Sealer::spawn(directory.to_owned(), Arc::clone(&self.key), on_sealed).unwrap();
         let settings = WriterSettings {
             directory: directory.to_owned(),
             replica: ReplicaName::from(REPLICA).unwrap(),
@@ -134,9 +144,8 @@ impl Log {
                 .take(size)
                 .map(|number| decision(number).encode_to_vec())
                 .collect();
-            let (mut group, leaves) = group(&records);
             writer
-                .append(&mut group, &leaves, 1_790_000_000_000_000_000)
+                .append(&mut NewGroup::of(&records), 1_790_000_000_000_000_000)
                 .unwrap();
         }
         self.head = writer.head();
@@ -190,8 +199,6 @@ impl Log {
         }
     }
 }
-
-fn drop_sealed(_: &greenlane::audit::seal::SealedSegment) {}
 
 /// A segment taken apart.
 #[derive(Debug, Clone)]

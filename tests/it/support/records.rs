@@ -123,6 +123,23 @@ pub(crate) fn outcome<'f, 'a: 'f>(world: &'a World, facts: &'f Facts<'a>) -> Out
     }
 }
 
+/// Appends the record of an outcome.
+pub(crate) fn write(record: &mut Vec<u8>, world: &World, outcome: &Outcome<'_>) {
+    let request = request(&world.declaration);
+    let mut decision = Vec::new();
+    encode::decision(&mut decision, DECISION_ID, &request, outcome);
+    record::decision(
+        record,
+        &DecisionRecord {
+            recorded_at: world.decided_at,
+            request: &request.encode_to_vec(),
+            decision: &decision,
+            outcome,
+            caller: "anonymous",
+        },
+    );
+}
+
 /// An answered decision in every form.
 pub(crate) struct Answered {
     pub(crate) request: pb::DecideRequest,
@@ -137,19 +154,8 @@ impl Answered {
         let facts = world.facts();
         let outcome = outcome(world, &facts);
         let request = request(&world.declaration);
-        let mut decision = Vec::new();
-        encode::decision(&mut decision, DECISION_ID, &request, &outcome);
         let mut record = Vec::new();
-        record::decision(
-            &mut record,
-            &DecisionRecord {
-                recorded_at: world.decided_at,
-                request: &request.encode_to_vec(),
-                decision: &decision,
-                outcome: &outcome,
-                caller: "anonymous",
-            },
-        );
+        write(&mut record, world, &outcome);
         Self {
             decision: convert::decision(DECISION_ID.to_owned(), request.clone(), &outcome),
             request,
