@@ -30,7 +30,8 @@ use crate::background;
 
 /// Segments that may wait with their leaves; those of others are read again.
 const WAITING: usize = 4;
-/// How far behind the serving threads these come where they share a processor.
+/// How far behind the serving threads what is made of sealed segments comes where they share a processor. Seals do not:
+/// they take milliseconds, and niceness kept them waiting for all that other busy programs took.
 const BEHIND: i32 = 10;
 /// How long a seal gives way to calls: a replica shall not be seen with full segments that have none.
 const SEAL_PATIENCE: Duration = Duration::from_millis(100);
@@ -86,15 +87,13 @@ impl Sealer {
             noted: Arc::default(),
             passed: HashSet::new(),
         };
-        let start = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            thread::Builder::new().name(name.to_owned()).spawn(move || {
-                background::be_nice(BEHIND);
-                run();
-            })
-        };
+        let start = |name: &str| thread::Builder::new().name(name.to_owned());
         let threads = [
-            start("sealer", Box::new(move || sealing.run(&receiver)))?,
-            start("sealed", Box::new(move || tell(&told, &on_sealed)))?,
+            start("sealer").spawn(move || sealing.run(&receiver))?,
+            start("sealed").spawn(move || {
+                background::be_nice(BEHIND);
+                tell(&told, &on_sealed);
+            })?,
         ];
         Ok(Self {
             orders,

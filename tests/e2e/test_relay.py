@@ -359,11 +359,15 @@ def test_a_connection_is_encrypted_and_both_sides_are_who_they_say(tmp_path):
         world.same()
 
 
+def of_accounts(folder) -> tuple[Accounts, dict[str, str], Relayed]:
+    """Accounts of NATS, the setting that names the credentials for one, and a world where nobody gets in without."""
+    accounts = Accounts(folder / "accounts")
+    servers = Servers(folder, config=accounts.config, login=accounts.login)
+    return accounts, {"upstream.credentials_file": str(accounts.file)}, Relayed(folder, servers=servers)
+
+
 def test_a_credentials_file_opens_an_account_and_without_it_nobody_gets_in(tmp_path):
-    accounts = Accounts(tmp_path / "accounts")
-    servers = Servers(tmp_path, config=accounts.config, login=accounts.login)
-    known = {"upstream.credentials_file": str(accounts.file)}
-    world = Relayed(tmp_path, servers=servers)
+    accounts, known, world = of_accounts(tmp_path)
     with world.exit:
         world.register()
         world.relay(known)
@@ -377,10 +381,7 @@ def test_a_credentials_file_opens_an_account_and_without_it_nobody_gets_in(tmp_p
 
 
 def test_a_users_jwt_that_runs_out_is_followed_by_the_one_in_the_file_without_a_restart(tmp_path):
-    accounts = Accounts(tmp_path / "accounts")
-    servers = Servers(tmp_path, config=accounts.config, login=accounts.login)
-    known = {"upstream.credentials_file": str(accounts.file)}
-    world = Relayed(tmp_path, servers=servers)
+    accounts, known, world = of_accounts(tmp_path)
     with world.exit:
         world.register()
         accounts.write(accounts.issue(seconds=20))
