@@ -40,6 +40,8 @@ const ENTERPRISES: usize = 100_000;
 const CONNECTIONS: usize = 8;
 /// Seconds within which as many idle connections as there may be have come, and seconds after which they are no news.
 const SETTLED: (u64, f64) = (60, 2.0);
+/// Within so many seconds whoever is refused shall know.
+const REFUSED_WITHIN: f64 = 5e-3;
 
 #[derive(Debug, Parser)]
 struct Options {
@@ -178,10 +180,14 @@ async fn saturation(options: &Options, csv: &Path) {
         }
         for (index, (case, ..)) in cases.iter().enumerate() {
             let refused = refusals[index].len();
+            let mut after = |share| load::percentile(&mut refusals[index], share) * 1e3;
+            let (half, most) = (after(0.5), after(0.99));
+            let soon = refusals[index].iter().filter(|took| **took < REFUSED_WITHIN);
             println!(
-                "{case:<20} goodput {:5.1} % of the peak (median), {refused} refused, p99 of a refusal {:6.2} ms",
+                "{case:<20} goodput {:5.1} % of the peak (median), {refused} refused: p50 {half:5.2} ms, p99 {most:6.2} ms, \
+                 {:5.1} % within 5 ms",
                 100.0 * median(ratios[index].clone()),
-                load::percentile(&mut refusals[index], 0.99) * 1e3,
+                100.0 * soon.count() as f64 / refused.max(1) as f64,
             );
         }
         println!(
