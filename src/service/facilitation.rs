@@ -41,7 +41,7 @@ use crate::{
     },
 };
 
-/// Decisions of a batch between which others have their turn.
+/// Items of a batch that are read and decided at once: few enough to stay near the processor. Then others have their turn.
 const BATCH_TURN: usize = 32;
 
 /// Which acceptance times are taken.
