@@ -11,10 +11,11 @@ use std::{
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use foldhash::{HashMap, HashMapExt as _, fast::RandomState};
+use smallvec::SmallVec;
 
 use super::{
     commit::Writer,
-    key::CustomsKey,
+    key::{CustomsKey, SocialCreditKey},
     orders::Rules,
     row::{Change, Entity, Keyed},
     table::{SHARDS, Table},
@@ -151,9 +152,18 @@ impl Generation {
         (read(View(self)), self.sequence.load(Ordering::Acquire))
     }
 
-    /// As [`View::touch`].
+    /// Has the enterprises that parties name at hand when they are asked for next: those of many declarations in a fraction of
+    /// the time that they take one after the other.
     pub fn touch<'p>(&self, parties: impl Iterator<Item = &'p Party>) {
-        View(self).touch(parties);
+        let (mut keys, mut codes) = (SmallVec::<[_; 64]>::new(), SmallVec::<[_; 16]>::new());
+        for party in parties {
+            match party.id {
+                EnterpriseId::Customs(code) => keys.push(CustomsKey::from(code)),
+                EnterpriseId::SocialCredit(code) => codes.push(SocialCreditKey::from(code)),
+                EnterpriseId::Foreign(_) => {}
+            }
+        }
+        std::hint::black_box(self.enterprises.touch(&keys, &codes));
     }
 
     /// The last commit that is in.

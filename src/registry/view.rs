@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use arc_swap::Guard;
 use arrayvec::ArrayVec;
-use smallvec::SmallVec;
 
 use super::{
     generation::Generation,
@@ -92,20 +91,6 @@ impl View<'_> {
             };
             self.registered(id, key, record)
         })
-    }
-
-    /// Has the enterprises that parties name at hand when they are asked for next: those of many declarations in a fraction of
-    /// the time that they take one after the other.
-    pub fn touch<'p>(self, parties: impl Iterator<Item = &'p Party>) {
-        let (mut keys, mut codes) = (SmallVec::<[_; 64]>::new(), SmallVec::<[_; 16]>::new());
-        for party in parties {
-            match party.id {
-                EnterpriseId::Customs(code) => keys.push(CustomsKey::from(code)),
-                EnterpriseId::SocialCredit(code) => codes.push(SocialCreditKey::from(code)),
-                EnterpriseId::Foreign(_) => {}
-            }
-        }
-        std::hint::black_box(self.0.enterprises.touch(&keys, &codes));
     }
 
     /// The scheduled tiers of an enterprise, registered or not.
